@@ -105,7 +105,7 @@ export function explainLoadFailure(
 function rebuildStep(machine: Machine, sourceCheckout: boolean): string {
   const tools = `g++ 11 or clang 14 or newer, cmake 3.20 or newer and make (${installCommand(machine)})`;
   return sourceCheckout
-    ? `Run "npm run build"; it needs ${tools}. Node's headers are not needed, nothing is downloaded.`
+    ? `Run "npm run build:native"; it needs ${tools}. Node's headers are not needed, nothing is downloaded.`
     : 'Reinstall the package (npm install hotpath); where your platform has no prebuilt addon, clone ' +
         `hotpath's repository, run "npm ci && npm pack" there and install that file: it needs ${tools}.`;
 }
