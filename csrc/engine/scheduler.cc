@@ -1,0 +1,247 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace hotpath {
+
+Scheduler::Scheduler(const SchedulerOptions& options)
+    : options_(options), pool_(options.num_blocks), tree_(pool_, options.block_size) {
+  // A running sequence takes a token and a row of a step each, so that no decode ever waits.
+  options_.max_running_seqs = std::min(options_.max_running_seqs, options_.max_batch_tokens);
+  check(options_.max_running_seqs > 0 && options_.max_logits >= options_.max_running_seqs,
+        "scheduler: expected 0 < max_running_seqs <= max_logits, received ",
+        options_.max_running_seqs, " and ", options_.max_logits);
+  running_.reserve(options_.max_running_seqs);
+  step_.chunks.reserve(options_.max_running_seqs);
+}
+
+void Scheduler::add(std::unique_ptr<Sequence> owned) {
+  Sequence* seq = owned.get();
+  seq->arrival = num_arrivals_++;
+  const bool is_new = sequences_.try_emplace(seq->id, std::move(owned)).second;
+  check(is_new, "scheduler: request ", seq->id, " is there already");
+  waiting_.insert(seq);
+}
+
+Sequence* Scheduler::find(int64_t id) {
+  const auto it = sequences_.find(id);
+  return it == sequences_.end() ? nullptr : it->second.get();
+}
+
+std::vector<Sequence*> Scheduler::all() {
+  std::vector<Sequence*> list;
+  list.reserve(sequences_.size());
+  for (auto& [id, seq] : sequences_) list.push_back(seq.get());
+  std::ranges::sort(list, {}, &Sequence::arrival);
+  return list;
+}
+
+const Step* Scheduler::schedule() {
+  step_.clear();
+  if (!has_work()) return nullptr;
+  const bool preempted = schedule_decodes();
+  schedule_prefills();
+  // What was just preempted must not come straight back and push out the next.
+  if (!preempted) admit_waiting();
+  check(step_.num_tokens > 0, "scheduler: nothing fits in a step, with ", num_running(),
+        " sequences running, ", num_waiting(), " waiting, ", num_available(), " of ",
+        pool_.num_blocks(), " blocks available");
+  return &step_;
+}
+
+// True when a sequence was preempted. Victims come from the end of running_, so never one that is
+// in the step already.
+bool Scheduler::schedule_decodes() {
+  bool preempted = false;
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence& seq = *running_[i];
+    if (seq.remaining() != 1) continue;
+    while (seq.running && !grow(seq)) {
+      preempt(*running_.back());
+      preempted = true;
+    }
+    if (seq.running) add_chunk(seq);
+  }
+  return preempted;
+}
+
+void Scheduler::schedule_prefills() {
+  for (Sequence* seq : running_)
+    if (seq->remaining() > 1) add_chunk(*seq);
+}
+
+void Scheduler::admit_waiting() {
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    if (num_running() == options_.max_running_seqs ||
+        step_.num_tokens == options_.max_batch_tokens || step_.num_rows == options_.max_logits)
+      return;
+    Sequence& seq = **it;
+    if (waits_for_group(seq)) {
+      ++it;
+      continue;
+    }
+    if (!try_admit(seq)) return;
+    it = waiting_.erase(it);
+    add_chunk(seq);
+  }
+}
+
+// As many of the sequence's tokens as the step has room for, in tokens and in rows of logits.
+void Scheduler::add_chunk(Sequence& seq) {
+  const int32_t rows_left = options_.max_logits - step_.num_rows;
+  int32_t len = std::min(seq.remaining(), options_.max_batch_tokens - step_.num_tokens);
+  // A position that is scored, like the one that is sampled from, takes a row.
+  if (seq.owes_scores()) len = std::min(len, seq.next_score - 1 + rows_left - seq.cached_len);
+  bool samples = len == seq.remaining() && seq.params.max_tokens > 0;
+  if (samples && rows_left == 0) --len, samples = false;
+  if (len <= 0) return;
+
+  const int32_t end = seq.cached_len + len;
+  const int32_t last_score = std::min(end, seq.prompt_len - 1);
+  const Chunk chunk{.seq = &seq,
+                    .begin = seq.cached_len,
+                    .len = len,
+                    .num_scores = std::max(0, last_score - seq.next_score + 1),
+                    .samples = samples};
+  step_.chunks.push_back(chunk);
+  step_.num_tokens += len;
+  step_.num_rows += chunk.num_rows();
+}
+
+bool Scheduler::waits_for_group(const Sequence& seq) const {
+  // The part of the prompt that full blocks can hold and that need not be computed again.
+  const int32_t shareable =
+      std::min(seq.reusable_len(), seq.prompt_len) / options_.block_size * options_.block_size;
+  if (seq.share_group == 0 || !options_.prefix_caching || shareable == 0) return false;
+  return std::ranges::any_of(running_, [&](const Sequence* other) {
+    return other->share_group == seq.share_group && other->cache_salt == seq.cache_salt &&
+           other->cached_len < shareable && std::ranges::equal(other->prompt(), seq.prompt());
+  });
+}
+
+// Takes the blocks of all tokens that are known, reusing what the tree has, and room for one more
+// block per running sequence: otherwise the next decode would push the newcomer out again.
+bool Scheduler::try_admit(Sequence& seq) {
+  const int32_t num_blocks = blocks_for(seq.len());
+  PrefixTree::Match match;
+  if (options_.prefix_caching)
+    match = tree_.match(seq.cache_salt, seq.tokens, seq.reusable_len() / options_.block_size);
+  tree_.lock(match.node);  // what it matches no longer counts as available
+  if (num_available() < num_blocks - match.num_blocks + num_running()) {
+    tree_.unlock(match.node);
+    return false;
+  }
+  seq.block_table.reserve(blocks_for(seq.max_len));
+  seq.block_table.resize(match.num_blocks);
+  tree_.path(match.node, seq.block_table);
+  seq.tree_node = match.node;
+  seq.num_tree_blocks = match.num_blocks;
+  seq.cached_len = match.num_blocks * options_.block_size;
+  while (static_cast<int32_t>(seq.block_table.size()) < num_blocks)
+    seq.block_table.push_back(take_block());
+  if (!seq.was_admitted) {
+    seq.was_admitted = true;
+    seq.prefix_len = seq.cached_len;
+    counts_.prompt_tokens += seq.prompt_len;
+    counts_.cached_prompt_tokens += seq.prefix_len;
+  }
+  seq.running = true;
+  running_.insert(std::ranges::upper_bound(running_, &seq, Before{}), &seq);
+  return true;
+}
+
+// The block of the newest token. False when there is none to be had.
+bool Scheduler::grow(Sequence& seq) {
+  if (static_cast<int32_t>(seq.block_table.size()) >= blocks_for(seq.len())) return true;
+  if (num_available() == 0) return false;
+  seq.block_table.push_back(take_block());
+  return true;
+}
+
+int32_t Scheduler::take_block() {
+  if (pool_.num_free() == 0) tree_.evict(1);
+  return pool_.allocate();
+}
+
+void Scheduler::advance(const Chunk& chunk) {
+  Sequence& seq = *chunk.seq;
+  seq.cached_len += chunk.len;
+  seq.next_score += chunk.num_scores;
+  if (!options_.prefix_caching) return;
+  const std::span<const int32_t> tokens(seq.tokens);
+  while ((seq.num_tree_blocks + 1) * options_.block_size <= seq.cached_len) {
+    int32_t& block = seq.block_table[seq.num_tree_blocks];
+    const auto offset = static_cast<size_t>(seq.num_tree_blocks) * options_.block_size;
+    const int32_t own = block;
+    block = tree_.insert(seq.cache_salt, seq.tree_node, tokens.subspan(offset, options_.block_size),
+                         own);
+    // Somebody else computed the same block meanwhile: both are equal, one is enough.
+    if (block != own) pool_.release(own);
+    seq.tree_node = block;
+    ++seq.num_tree_blocks;
+  }
+}
+
+void Scheduler::preempt(Sequence& seq) {
+  release_blocks(seq);
+  waiting_.insert(&seq);
+  ++counts_.preemptions;
+}
+
+void Scheduler::remove(Sequence& seq) {
+  if (seq.running)
+    release_blocks(seq);
+  else
+    waiting_.erase(&seq);
+  sequences_.erase(seq.id);
+}
+
+// The tree's blocks stay there, unlocked; the sequence's own are free again.
+void Scheduler::release_blocks(Sequence& seq) {
+  std::erase(running_, &seq);
+  seq.running = false;
+  for (size_t i = seq.num_tree_blocks; i < seq.block_table.size(); ++i)
+    pool_.release(seq.block_table[i]);
+  tree_.unlock(seq.tree_node);
+  seq.block_table.clear();
+  seq.tree_node = PrefixTree::kRoot;
+  seq.num_tree_blocks = 0;
+  seq.cached_len = 0;
+}
+
+void Scheduler::check_integrity() const {
+  pool_.check_integrity();
+  tree_.check_integrity();
+  check(running_.size() + waiting_.size() == sequences_.size(), "scheduler: ", running_.size(),
+        " running and ", waiting_.size(), " waiting sequences, but ", sequences_.size(), " in all");
+  std::vector<int32_t> locks(pool_.num_blocks(), 0);
+  std::vector<bool> owned(pool_.num_blocks(), false);
+  int32_t in_use = 0;
+  for (const Sequence* seq : running_) {
+    const auto tree_blocks = static_cast<size_t>(seq->num_tree_blocks);
+    for (size_t i = 0; i < seq->block_table.size(); ++i) {
+      const int32_t block = seq->block_table[i];
+      if (i < tree_blocks) {
+        check(tree_.contains(block), "scheduler: request ", seq->id, " reads block ", block,
+              " that is not in the tree");
+        ++locks[block];
+        continue;
+      }
+      check(!pool_.is_free(block) && !tree_.contains(block) && !owned[block], "scheduler: block ",
+            block, " of request ", seq->id, " has another owner");
+      owned[block] = true;
+      ++in_use;
+    }
+  }
+  for (int32_t b = 0; b < pool_.num_blocks(); ++b)
+    if (tree_.contains(b))
+      check(tree_.num_locks(b) == locks[b], "scheduler: block ", b, " has ", tree_.num_locks(b),
+            " locks, but ", locks[b], " readers");
+  check(pool_.num_free() + tree_.num_cached() + in_use == pool_.num_blocks(),
+        "scheduler: ", pool_.num_free(), " blocks free + ", tree_.num_cached(), " cached + ",
+        in_use, " in use, expected ", pool_.num_blocks(), " in all");
+}
+
+}  // namespace hotpath

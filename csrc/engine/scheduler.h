@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "cache/block_pool.h"
+#include "cache/prefix_tree.h"
+#include "engine/sequence.h"
+
+namespace hotpath {
+
+struct SchedulerOptions {
+  int32_t max_running_seqs = 64;
+  int32_t max_batch_tokens = 512;
+  int32_t max_logits = 256;  // rows of logits in one step; at least max_running_seqs
+  int32_t block_size = 16;
+  int32_t num_blocks = 0;
+  bool prefix_caching = true;
+};
+
+// Decides what each step computes, and owns the sequences and the books of the KV blocks.
+//
+//  - Order everywhere: larger priority first, then first come. A preempted sequence keeps its
+//    arrival, so it stands in front of its class again.
+//  - A step takes every decode first, then prefill in order, in chunks that fit what is left of
+//    max_batch_tokens and max_logits.
+//  - Admission is strict: when the first waiting sequence does not fit, no later one overtakes it,
+//    so a long prompt is never starved by short ones. Exception: a member of a share group stands
+//    aside while another member computes the same prompt.
+//  - Out of blocks: the last sequence in order gives its blocks back and is computed again later;
+//    its full blocks stay in the prefix tree as long as there is room. The first in order is
+//    preempted only if it is alone, and alone it always fits (Sequence checks that), so there is
+//    always progress.
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options);
+
+  // Takes the sequence; its id must be new.
+  void add(std::unique_ptr<Sequence> seq);
+  // Null when there is none; valid until remove.
+  Sequence* find(int64_t id);
+  bool has_work() const { return !sequences_.empty(); }
+
+  // The next step, or null without work. Valid until the next call; every chunk of it must be
+  // answered by advance or remove before that.
+  const Step* schedule();
+
+  // The chunk's KV is stored: counts it, and gives the blocks that are full now to the prefix tree.
+  void advance(const Chunk& chunk);
+
+  // Ends a sequence, in whatever state it is, and frees what it holds.
+  void remove(Sequence& seq);
+
+  // Every sequence, waiting or running, in order of arrival. For ending them all.
+  std::vector<Sequence*> all();
+
+  int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
+  int32_t num_waiting() const { return static_cast<int32_t>(waiting_.size()); }
+  // Since the start; a prompt counts once, when it is first admitted.
+  struct Counts {
+    int64_t prompt_tokens = 0, cached_prompt_tokens = 0, preemptions = 0;
+  };
+  const Counts& counts() const { return counts_; }
+  const BlockPool& pool() const { return pool_; }
+  const PrefixTree& tree() const { return tree_; }
+
+  // free + cached + in use == total, each block with one owner, locks equal to readers. Throws
+  // Error("internal_error") with what is wrong.
+  void check_integrity() const;
+
+ private:
+  struct Before {
+    bool operator()(const Sequence* a, const Sequence* b) const {
+      return a->priority != b->priority ? a->priority > b->priority : a->arrival < b->arrival;
+    }
+  };
+
+  int32_t blocks_for(int32_t tokens) const {
+    return (tokens + options_.block_size - 1) / options_.block_size;
+  }
+  int32_t num_available() const { return pool_.num_free() + tree_.num_evictable(); }
+  int32_t take_block();
+  bool grow(Sequence& seq);
+  bool try_admit(Sequence& seq);
+  bool waits_for_group(const Sequence& seq) const;
+  void preempt(Sequence& seq);
+  void release_blocks(Sequence& seq);
+  bool schedule_decodes();
+  void schedule_prefills();
+  void admit_waiting();
+  void add_chunk(Sequence& seq);
+
+  SchedulerOptions options_;
+  BlockPool pool_;
+  PrefixTree tree_;
+  std::unordered_map<int64_t, std::unique_ptr<Sequence>> sequences_;
+  std::set<Sequence*, Before> waiting_;
+  std::vector<Sequence*> running_;  // sorted by Before
+  Step step_;
+  uint64_t num_arrivals_ = 0;
+  Counts counts_;
+};
+
+}  // namespace hotpath
