@@ -1,0 +1,152 @@
+// Builds the addon (build/Release) and dist/. Does nothing where both are up to date.
+//   --only native|ts    one of them
+//   --tests             a fitting prebuild is not enough: the native test programs are needed too
+//   --prebuild          for prebuilds/: the C++ runtime linked in, no test programs
+//   --quiet             no word where there is nothing to do
+//   --needed            prints 1 where the addon would be compiled, else 0 (binding.gyp asks)
+import { cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { checkToolchain } from './toolchain.mjs';
+import { fingerprint, isStamped, listFiles, output, root, run, say, writeStamp } from './tools.mjs';
+
+const require = createRequire(import.meta.url);
+const { values: flags } = parseArgs({
+  options: {
+    only: { type: 'string' },
+    tests: { type: 'boolean' },
+    prebuild: { type: 'boolean' },
+    quiet: { type: 'boolean' },
+    needed: { type: 'boolean' },
+  },
+});
+const addon = 'build/Release/hotpath.node';
+const nativeStamp = 'build/native.stamp';
+const tsStamp = 'build/ts.stamp';
+
+const nativeFiles = () =>
+  listFiles(
+    ['csrc', 'test/ops', 'test/engine', 'CMakeLists.txt', 'package.json'],
+    /\.(cc|h|cu|cuh|txt|json)$/,
+  );
+const tsFiles = () => listFiles(['lib', 'tsconfig.json', 'tsconfig.build.json', 'package.json']);
+const nativeState = () =>
+  `${flags.prebuild ? 'prebuild' : 'release'} ${fingerprint(nativeFiles())}`;
+
+/** A prebuilt addon that belongs to these sources: it loads, has this version, and no source is newer. */
+function fittingPrebuild() {
+  let file;
+  try {
+    file = require('node-gyp-build').resolve(root);
+  } catch {
+    return null;
+  }
+  if (file.startsWith(join(root, 'build'))) return null;
+  const built = statSync(file).mtimeMs;
+  if (nativeFiles().some((source) => statSync(join(root, source)).mtimeMs > built)) return null;
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const answer = output(process.execPath, ['-p', `require(${JSON.stringify(file)}).version`]);
+  return answer?.trim() === version ? file : null;
+}
+
+/** '' where the addon must be compiled, else why not. */
+function nativeUpToDate() {
+  if (existsSync(join(root, addon)) && isStamped(nativeStamp, nativeState()))
+    return `${addon} is up to date`;
+  if (flags.tests || flags.prebuild) return '';
+  const prebuild = fittingPrebuild();
+  return prebuild === null ? '' : `${prebuild} fits: nothing to compile`;
+}
+
+/** The main file of a development package's program, or an explanation that ends the build. */
+function program(name, file) {
+  try {
+    return join(dirname(require.resolve(`${name}/package.json`)), file);
+  } catch {
+    say(
+      `${name} is missing: building hotpath from its repository needs the development packages. ` +
+        'Run "npm ci" without --omit=dev.',
+    );
+    process.exit(1);
+  }
+}
+
+function buildNative() {
+  const reason = nativeUpToDate();
+  if (reason !== '') {
+    if (!flags.quiet) say(`hotpath: ${reason}`);
+    return;
+  }
+  const cmakeJs = program('cmake-js', 'bin/cmake-js');
+  const { found, message } = checkToolchain();
+  if (message !== '') {
+    say(`hotpath: ${message}`);
+    process.exit(1);
+  }
+  say(`hotpath: compiling the native addon with ${found.join(', ')} (once; some minutes)`);
+  // CMake's files apart from build/ itself, where node-gyp puts its own Makefile.
+  const tree = join(root, 'build', flags.prebuild ? 'cmake-prebuild' : 'cmake');
+  const cache = join(tree, 'CMakeCache.txt');
+  // The tree of a moved or copied repository cannot be used again.
+  if (
+    existsSync(cache) &&
+    !readFileSync(cache, 'utf8').includes(`hotpath_SOURCE_DIR:STATIC=${root.replace(/\/$/, '')}\n`)
+  )
+    rmSync(tree, { recursive: true });
+  const env = { ...process.env };
+  // Under node-gyp's make: its job server is not ours.
+  for (const name of ['MAKEFLAGS', 'MFLAGS', 'MAKELEVEL']) delete env[name];
+  const started = Date.now();
+  const status = run(
+    process.execPath,
+    [
+      cmakeJs,
+      'build',
+      ...['--log-level', 'warn', '--directory', root, '--out', tree],
+      ...['--parallel', String(availableParallelism())],
+      `--CDNODE_EXECUTABLE=${process.execPath}`,
+      `--CDHOTPATH_OUTPUT_DIR=${join(root, 'build/Release')}`,
+      `--CDHOTPATH_NATIVE_TESTS=${flags.prebuild ? 'OFF' : 'ON'}`,
+      `--CDHOTPATH_STATIC_RUNTIME=${flags.prebuild ? 'ON' : 'OFF'}`,
+    ],
+    { env },
+  );
+  if (status !== 0) {
+    say(
+      `\nhotpath: compiling failed; the first error is above. It was tried with ${found.join(', ')}. ` +
+        'After installing or updating a tool, remove build/ and run "npm run build:native".',
+    );
+    process.exit(1);
+  }
+  writeStamp(nativeStamp, nativeState());
+  say(`hotpath: built ${addon} in ${Math.round((Date.now() - started) / 1000)} s`);
+}
+
+function buildTypeScript() {
+  const stamp = fingerprint(tsFiles());
+  if (existsSync(join(root, 'dist')) && isStamped(tsStamp, stamp)) {
+    if (!flags.quiet) say('hotpath: dist/ is up to date');
+    return;
+  }
+  const tsc = program('typescript', 'bin/tsc');
+  rmSync(join(root, 'dist'), { recursive: true, force: true });
+  if (run(process.execPath, [tsc, '-p', 'tsconfig.build.json']) !== 0) {
+    say('hotpath: TypeScript found the errors above');
+    process.exit(1);
+  }
+  // tsc emits neither hand-written declarations nor data files.
+  for (const file of listFiles(['lib']))
+    if (file.endsWith('.d.ts') || !file.endsWith('.ts'))
+      cpSync(join(root, file), join(root, 'dist', file.slice('lib/'.length)));
+  writeStamp(tsStamp, stamp);
+  if (!flags.quiet) say('hotpath: built dist/');
+}
+
+if (flags.needed) {
+  process.stdout.write(nativeUpToDate() === '' ? '1' : '0');
+} else {
+  if (flags.only !== 'ts') buildNative();
+  if (flags.only !== 'native') buildTypeScript();
+}

@@ -1,0 +1,96 @@
+// npm test: format, types, import rules, unit, ops, engine, api; builds what is missing or stale first.
+//   --only <stage>[,<stage>]   some of them
+// Ends with a line "N passed, N failed, N skipped" and leaves it in build/test-results/summary.txt.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { root, run, say } from './tools.mjs';
+
+const { values: flags } = parseArgs({ options: { only: { type: 'string' } } });
+const require = createRequire(import.meta.url);
+const results = join(root, 'build/test-results');
+const bin = (name, file) => join(dirname(require.resolve(`${name}/package.json`)), file);
+const node = (...args) => run(process.execPath, args);
+
+/** @typedef {{ passed: number, failed: number, skipped: number }} Counts */
+
+/** One check that passes or fails as a whole. @param {number} status @returns {Counts} */
+const whole = (status) =>
+  status === 0 ? { passed: 1, failed: 0, skipped: 0 } : { passed: 0, failed: 1, skipped: 0 };
+
+/** @param {string} project @returns {Counts} */
+function vitest(project) {
+  const report = join(results, `${project}.json`);
+  const status = node(
+    bin('vitest', 'vitest.mjs'),
+    'run',
+    ...['--project', project, '--reporter', 'default', '--reporter', 'json'],
+    ...['--outputFile.json', report],
+  );
+  if (!existsSync(report)) return whole(1);
+  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = JSON.parse(
+    readFileSync(report, 'utf8'),
+  );
+  return {
+    passed: numPassedTests,
+    // A file that cannot be loaded and an error outside a test have no failed test of their own.
+    failed: numFailedTests === 0 && status !== 0 ? 1 : numFailedTests,
+    skipped: numPendingTests + numTodoTests,
+  };
+}
+
+/** A native test program, built where it has sources. @param {string} name @returns {Counts} */
+function native(name, ...args) {
+  const file = join(root, 'build/Release', name);
+  if (existsSync(file)) return whole(run(file, args));
+  say(`${name} is missing: build/Release was not built completely; remove build/ and run again`);
+  return whole(1);
+}
+
+/** @param {Counts[]} parts @returns {Counts} */
+function sum(...parts) {
+  const total = { passed: 0, failed: 0, skipped: 0 };
+  for (const part of parts) for (const key of Object.keys(total)) total[key] += part[key];
+  return total;
+}
+
+/** @type {Record<string, () => Counts>} */
+const stages = {
+  format: () => whole(node('scripts/format.mjs')),
+  types: () => whole(node(bin('typescript', 'bin/tsc'), '-p', 'tsconfig.json')),
+  layers: () => whole(node('scripts/check-layers.mjs')),
+  unit: () => vitest('unit'),
+  ops: () => native('hotpath_ops'),
+  engine: () => sum(native('hotpath_native_tests'), vitest('engine')),
+  api: () => vitest('api'),
+};
+const needsBuild = new Set(['ops', 'engine', 'api']);
+
+const chosen = flags.only === undefined ? Object.keys(stages) : flags.only.split(',');
+for (const name of chosen)
+  if (!(name in stages)) {
+    say(`--only: expected some of ${Object.keys(stages).join(', ')}, received ${name}`);
+    process.exit(2);
+  }
+
+rmSync(results, { recursive: true, force: true });
+mkdirSync(results, { recursive: true });
+const builds = chosen.some((name) => needsBuild.has(name));
+/** @type {[string, Counts][]} */
+const done = [];
+if (builds && node('scripts/build.mjs', '--tests', '--quiet') !== 0) done.push(['build', whole(1)]);
+else
+  for (const name of chosen) {
+    say(`\n== ${name}`);
+    done.push([name, stages[name]()]);
+  }
+
+const text = ({ passed, failed, skipped }) =>
+  `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
+say();
+for (const [name, counts] of done) say(`${name.padEnd(8)} ${text(counts)}`);
+const total = sum(...done.map(([, counts]) => counts));
+writeFileSync(join(results, 'summary.txt'), `${text(total)}\n`);
+process.stdout.write(`${text(total)}\n`);
+process.exit(total.failed === 0 ? 0 : 1);
