@@ -1,0 +1,117 @@
+/** The choices of one response: submitted together, taken in the order in which they have something to say. */
+import { type EngineError, fromNative } from '../errors.js';
+import { Generation, type GenerationEvents } from '../generation.js';
+import type { Mailbox } from '../mailbox.js';
+import type { NativeEngine } from '../native.js';
+import type { Plan } from '../request/plan.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+
+/** What a response is generated with. */
+export interface Backend {
+  native: Pick<NativeEngine, 'submit' | 'abort'>;
+  mailbox: Mailbox;
+  tokenizer: Tokenizer | null;
+}
+
+export class GenerationGroup implements GenerationEvents {
+  readonly generations: readonly Generation[];
+
+  readonly #backend: Backend;
+  readonly #signal: AbortSignal | undefined;
+  readonly #ids = new Map<Generation, number>();
+  /** In the order of their first untaken output. */
+  readonly #ready = new Set<Generation>();
+  #failure: { reason: unknown } | null = null;
+  #cancelled = false;
+  #wake: (() => void) | null = null;
+  readonly #onAbort = () => this.#end({ reason: this.#signal?.reason });
+
+  /** Submits every plan; throws, with none left behind, when native code refuses one. */
+  constructor(plans: readonly Plan[], backend: Backend, signal?: AbortSignal) {
+    this.#backend = backend;
+    this.#signal = signal;
+    this.generations = plans.map((plan) => new Generation(plan, backend.tokenizer, this));
+    try {
+      for (const generation of this.generations) this.#submit(generation);
+    } catch (error) {
+      this.cancel();
+      throw fromNative(error);
+    }
+    signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** `cancel` was called before the end. */
+  get cancelled(): boolean {
+    return this.#cancelled;
+  }
+
+  /** One that has output, or null when all have ended; throws the error of any, or the signal's reason. */
+  async next(): Promise<Generation | null> {
+    for (;;) {
+      if (this.#failure) throw this.#failure.reason;
+      if (this.#cancelled) return null;
+      const [first] = this.#ready;
+      if (first) {
+        this.#ready.delete(first);
+        return first;
+      }
+      if (this.#ids.size === 0) return null;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Waits for the end of all; their whole output is then there to take. */
+  async finished(): Promise<void> {
+    while ((await this.next()) !== null);
+  }
+
+  /** Aborts natively what still runs. Whoever waits in `next` gets null. Idempotent. */
+  cancel(): void {
+    this.#end(null);
+  }
+
+  changed(generation: Generation): void {
+    if (this.#cancelled || this.#failure) return;
+    this.#ready.add(generation);
+    if (generation.done) {
+      this.#ids.delete(generation);
+      if (this.#ids.size === 0) this.#signal?.removeEventListener('abort', this.#onAbort);
+    }
+    if (generation.error) this.#end({ reason: generation.error satisfies EngineError });
+    this.#notify();
+  }
+
+  stopped(generation: Generation): void {
+    this.#backend.native.abort(this.#ids.get(generation)!);
+  }
+
+  #submit(generation: Generation): void {
+    const { native, mailbox } = this.#backend;
+    const id = mailbox.register(generation);
+    try {
+      native.submit(id, generation.plan.promptIds, generation.plan.params);
+    } catch (error) {
+      mailbox.unregister(id);
+      throw error;
+    }
+    this.#ids.set(generation, id);
+  }
+
+  #end(failure: { reason: unknown } | null): void {
+    if (this.#cancelled || this.#failure) return;
+    this.#failure = failure;
+    this.#cancelled = failure === null;
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    for (const id of this.#ids.values()) this.#backend.native.abort(id);
+    this.#ids.clear();
+    this.#notify();
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = null;
+    wake?.();
+  }
+}

@@ -1,0 +1,214 @@
+/** A validated body becomes plans: one native request per choice, with the rules for its text. */
+import { type EngineError, invalidRequest } from '../errors.js';
+import type { NativeSamplingParams } from '../native.js';
+import type { ChatTemplates } from '../text/template.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import type { ChatFields, TemplateFields } from './chat.js';
+import type { CompletionFields, Prompt } from './completions.js';
+import { type CommonFields, checkVocabulary } from './fields.js';
+import { forTemplate } from './messages.js';
+import { type ModelFacts, nativeParams, seedOf, settleMaxTokens } from './sampling.js';
+
+/** How a choice's token ids become its text. */
+export interface TextRules {
+  /** The text goes on from its prompt, as completions do; a chat message is a text of its own. */
+  continues: boolean;
+  skipSpecialTokens: boolean;
+  /** Keep what ended generation in the text. */
+  keepStop: boolean;
+  stops: string[];
+  /** Special tokens whose text is one of `stops`: they end generation though they are not in the text. */
+  stopTokens: ReadonlyMap<number, string>;
+}
+
+export interface Plan {
+  /** promptIndex * n + sample. */
+  index: number;
+  promptIndex: number;
+  promptIds: Int32Array;
+  params: NativeSamplingParams;
+  text: TextRules;
+}
+
+export interface Prepared<Fields extends CommonFields = CommonFields> {
+  fields: Fields;
+  plans: Plan[];
+  /** Per prompt: what `echo` puts before the text. */
+  promptTexts: string[];
+}
+
+/** The text side of a loaded model. */
+export interface TextModel {
+  tokenizer: Tokenizer;
+  templates: ChatTemplates;
+  /** The templates know the role `developer`; otherwise it becomes `system`. */
+  knowsDeveloper: boolean;
+}
+
+let lastShareGroup = 0;
+
+/** Positive, and another for every call in this process. */
+function newShareGroup(): number {
+  lastShareGroup = lastShareGroup === 2 ** 31 - 1 ? 1 : lastShareGroup + 1;
+  return lastShareGroup;
+}
+
+export async function planChat(
+  fields: ChatFields,
+  text: TextModel,
+  facts: ModelFacts,
+): Promise<Prepared<ChatFields>> {
+  const ids = await renderChat(fields, text);
+  if (ids.length === 0)
+    throw invalidRequest(
+      'The chat template rendered the messages to an empty prompt. Check the messages and the template.',
+      'messages',
+    );
+  const asked =
+    fields.max_completion_tokens !== undefined
+      ? { value: fields.max_completion_tokens, param: 'max_completion_tokens' }
+      : fields.max_tokens !== undefined
+        ? { value: fields.max_tokens, param: 'max_tokens' }
+        : undefined;
+  const maxTokens = settleMaxTokens(ids.length, asked, facts.maxModelLen, 'messages');
+  const plans = plansFor([ids], fields, text, facts, false, () => ({
+    maxTokens,
+    numLogprobs: fields.logprobs ? (fields.top_logprobs ?? 0) : -1,
+    numPromptLogprobs: -1,
+  }));
+  return { fields, plans, promptTexts: [''] };
+}
+
+/** The token ids of a chat prompt. */
+export async function renderChat(fields: TemplateFields, text: TextModel): Promise<Int32Array> {
+  const tools = fields.tool_choice === 'none' || !fields.tools?.length ? undefined : fields.tools;
+  const prompt = text.templates.render(forTemplate(fields.messages, text.knowsDeveloper), {
+    addGenerationPrompt: true,
+    tools,
+    kwargs: fields.chat_template_kwargs,
+  });
+  // The template writes its own beginning-of-sequence token.
+  return text.tokenizer.encode(prompt, { addSpecialTokens: false });
+}
+
+export async function planCompletion(
+  fields: CompletionFields,
+  text: TextModel | null,
+  facts: ModelFacts,
+): Promise<Prepared<CompletionFields>> {
+  const prompts = await Promise.all(
+    fields.prompts.map((prompt, i) => encodePrompt(prompt, text, facts, paramOf(fields, i))),
+  );
+  const value = fields.max_tokens ?? 16;
+  const lengths = prompts.map((ids) => {
+    // The default gives way to the context; a number that was asked for does not.
+    const room = Math.max(1, facts.maxModelLen - ids.length);
+    const asked = fields.max_tokens === undefined ? Math.min(value, room) : value;
+    return settleMaxTokens(
+      ids.length,
+      { value: asked, param: 'max_tokens' },
+      facts.maxModelLen,
+      'prompt',
+    );
+  });
+  const scoring = fields.echo && (fields.logprobs !== undefined || value === 0);
+  const plans = plansFor(prompts, fields, text, facts, true, (promptIndex) => ({
+    maxTokens: lengths[promptIndex]!,
+    numLogprobs: fields.logprobs ?? -1,
+    // Native code needs something to do where no token is asked for.
+    numPromptLogprobs: scoring ? (fields.logprobs ?? 0) : -1,
+  }));
+  const promptTexts = fields.prompts.map((prompt, i) => {
+    if (!fields.echo) return '';
+    if (typeof prompt === 'string') return prompt;
+    const skipSpecialTokens = fields.skip_special_tokens ?? true;
+    return text?.tokenizer.decode(prompts[i]!, { skipSpecialTokens }) ?? '';
+  });
+  return { fields, plans, promptTexts };
+}
+
+function paramOf(fields: CompletionFields, i: number): string {
+  const [first] = fields.prompt as unknown[];
+  const single = typeof fields.prompt === 'string' || typeof first === 'number';
+  return single ? 'prompt' : `prompt[${i}]`;
+}
+
+async function encodePrompt(
+  prompt: Prompt,
+  text: TextModel | null,
+  facts: ModelFacts,
+  param: string,
+): Promise<Int32Array> {
+  if (typeof prompt !== 'string') {
+    checkVocabulary(prompt, facts.vocabSize, param);
+    return Int32Array.from(prompt);
+  }
+  if (text === null) throw needsTokenizer(param);
+  const ids = await text.tokenizer.encode(prompt, { addSpecialTokens: true });
+  if (ids.length === 0)
+    throw invalidRequest('The prompt has no tokens. Pass another text, or token ids.', param);
+  return ids;
+}
+
+export function needsTokenizer(param: string): EngineError {
+  return invalidRequest(
+    'This model was loaded without a tokenizer, so only prompts of token ids can be answered. Pass ' +
+      'token ids to completions(), or load a folder with tokenizer.json.',
+    param,
+    'unsupported_value',
+  );
+}
+
+function plansFor(
+  prompts: Int32Array[],
+  fields: CommonFields,
+  text: TextModel | null,
+  facts: ModelFacts,
+  continues: boolean,
+  lengths: (promptIndex: number) => {
+    maxTokens: number;
+    numLogprobs: number;
+    numPromptLogprobs: number;
+  },
+): Plan[] {
+  const n = fields.n ?? 1;
+  const rules = textRules(fields, text, continues);
+  return prompts.flatMap((promptIds, promptIndex) => {
+    checkExpertsStart(fields, promptIds.length);
+    const shareGroup = n > 1 ? newShareGroup() : 0;
+    const shared = nativeParams(fields, facts, { ...lengths(promptIndex), shareGroup });
+    return Array.from({ length: n }, (_, sample) => ({
+      index: promptIndex * n + sample,
+      promptIndex,
+      promptIds,
+      params: { ...shared, seed: seedOf(fields, sample) },
+      text: rules,
+    }));
+  });
+}
+
+function textRules(fields: CommonFields, text: TextModel | null, continues: boolean): TextRules {
+  const stops = typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []);
+  if (stops.length > 0 && text === null) throw needsTokenizer('stop');
+  const stopTokens = new Map<number, string>();
+  for (const stop of stops) {
+    const id = text?.tokenizer.tokenToId(stop) ?? null;
+    if (id !== null && text?.tokenizer.isSpecial(id)) stopTokens.set(id, stop);
+  }
+  return {
+    continues,
+    skipSpecialTokens: fields.skip_special_tokens ?? true,
+    keepStop: fields.no_stop_trim ?? false,
+    stops,
+    stopTokens,
+  };
+}
+
+function checkExpertsStart(fields: CommonFields, promptLength: number): void {
+  const start = fields.routed_experts_start_len ?? 0;
+  if (start <= promptLength) return;
+  throw invalidRequest(
+    `routed_experts_start_len must be in [0, ${promptLength}] (the prompt's tokens), got ${start}.`,
+    'routed_experts_start_len',
+  );
+}
