@@ -4,6 +4,7 @@ import { loadError } from '../errors.js';
 import { bindTensors, describeModel, type ModelSpec, type TensorRef } from '../models/index.js';
 import { type JsonObject, show } from '../models/values.js';
 import { checkCopies } from './copies.js';
+import { type HubOptions, resolveHub } from './hub.js';
 import { readJsonObject } from './json.js';
 import { locate } from './locate.js';
 import { exists, readTensors } from './shards.js';
@@ -37,35 +38,23 @@ export interface Checkpoint {
   eosTokenIds: number[];
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends HubOptions {
   /** 'auto': all files; 'dummy': config.json only, for random weights made in place. */
   loadFormat: 'auto' | 'dummy';
   /** With loadFormat 'dummy'; default: `dtype` or `torch_dtype` of config.json, else bf16. */
   dummyDtype?: WeightDtype;
-  signal?: AbortSignal;
 }
 
 /**
- * Opens the checkpoint in a folder (with loadFormat 'dummy' a path to a config.json will do). No
- * weight data is read. Throws EngineError: model_not_found, checkpoint_invalid, config_unsupported.
+ * Opens a checkpoint. `model`: a folder (with loadFormat 'dummy' a path to a config.json will do), or a hub
+ * id `org/name`, looked up in the Hugging Face cache and otherwise downloaded into it. No weight data is
+ * read. Throws EngineError: model_not_found, download_failed, checkpoint_invalid, config_unsupported; and
+ * the signal's reason when aborted.
  */
 export async function openCheckpoint(model: string, options: OpenOptions): Promise<Checkpoint> {
   const { signal, loadFormat } = options;
   signal?.throwIfAborted();
-  const place = await locate(model);
-  if (place.kind === 'hub')
-    throw loadError(
-      `${show(model)}: expected an existing folder, received a path where nothing is.`,
-      'model_not_found',
-    );
-  const folder = place.kind === 'folder' ? place.folder : dirname(place.file);
-  const name = place.name;
-  const configPath = place.kind === 'config' ? place.file : join(folder, 'config.json');
-  if (place.kind === 'config' && loadFormat !== 'dummy')
-    throw loadError(
-      `${place.file}: expected the folder of a checkpoint, received a JSON file. A config alone can only be loaded with loadFormat 'dummy'.`,
-      'model_not_found',
-    );
+  const { folder, configPath, name } = await findFiles(model, options);
   const config = await readJsonObject(configPath);
   if (config === null) throw await noConfig(folder);
   const generationConfig = await readJsonObject(join(folder, 'generation_config.json'));
@@ -74,6 +63,7 @@ export async function openCheckpoint(model: string, options: OpenOptions): Promi
   const tensors = loadFormat === 'dummy' ? [] : bindTensors(described, stored);
   await checkCopies(described.copies, stored);
   signal?.throwIfAborted();
+  const dtype = () => options.dummyDtype ?? configDtype(config);
   return {
     folder,
     name,
@@ -81,10 +71,27 @@ export async function openCheckpoint(model: string, options: OpenOptions): Promi
     generationConfig,
     spec: described.spec,
     tensors,
-    weightDtype:
-      loadFormat === 'dummy' ? (options.dummyDtype ?? configDtype(config)) : mostBytes(tensors),
+    weightDtype: loadFormat === 'dummy' ? dtype() : mostBytes(tensors),
     eosTokenIds: readEos(generationConfig, config, described.spec.vocabSize),
   };
+}
+
+async function findFiles(
+  model: string,
+  options: OpenOptions,
+): Promise<{ folder: string; configPath: string; name: string }> {
+  const place = await locate(model);
+  if (place.kind === 'config') {
+    if (options.loadFormat !== 'dummy')
+      throw loadError(
+        `${place.file}: expected the folder of a checkpoint, received a JSON file. A config alone can only be loaded with loadFormat 'dummy'.`,
+        'model_not_found',
+      );
+    return { folder: dirname(place.file), configPath: place.file, name: place.name };
+  }
+  const folder = place.kind === 'folder' ? place.folder : await resolveHub(place.id, options);
+  const name = place.kind === 'folder' ? place.name : place.id;
+  return { folder, configPath: join(folder, 'config.json'), name };
 }
 
 async function noConfig(folder: string): Promise<Error> {
