@@ -1,0 +1,23 @@
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+// Everything below is static and inside this namespace, so that no other file can be handed code
+// that was compiled for this instruction set. The order is that of use.
+// clang-format off
+namespace hotpath::cpu {
+namespace neon {
+#include "cpu/simd_neon.h"
+#include "cpu/kernels_math.h"
+#include "cpu/kernels_gemm.h"
+#include "cpu/kernels_attention.h"
+#include "cpu/kernels_table.h"
+}  // namespace neon
+// clang-format on
+
+const Kernels kNeon = neon::make_kernels("neon");
+
+}  // namespace hotpath::cpu
