@@ -75,7 +75,7 @@ void Scheduler::schedule_prefills() {
 void Scheduler::admit_waiting() {
   for (auto it = waiting_.begin(); it != waiting_.end();) {
     if (num_running() == options_.max_running_seqs ||
-        step_.num_tokens == options_.max_batch_tokens || step_.num_rows == options_.max_logits)
+        step_.num_tokens == options_.max_batch_tokens)
       return;
     Sequence& seq = **it;
     if (waits_for_group(seq)) {
