@@ -116,7 +116,9 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
     mailbox_.notify();
   };
   try {
-    auto ops = create_ops(options.device, {.num_threads = options.num_threads});
+    BackendOptions backend;
+    backend.num_threads = options.num_threads;
+    auto ops = create_ops(options.device, backend);
     auto model = options.dummy
                      ? Model::dummy(spec, options.dummy_dtype, options.dummy_seed, *ops, progress)
                      : Model::load(spec, tensors, *ops, progress);
