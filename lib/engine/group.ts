@@ -90,13 +90,14 @@ export class GenerationGroup implements GenerationEvents {
   #submit(generation: Generation): void {
     const { native, mailbox } = this.#backend;
     const id = mailbox.register(generation);
+    this.#ids.set(generation, id);
     try {
       native.submit(id, generation.plan.promptIds, generation.plan.params);
     } catch (error) {
+      this.#ids.delete(generation);
       mailbox.unregister(id);
       throw error;
     }
-    this.#ids.set(generation, id);
   }
 
   #end(failure: { reason: unknown } | null): void {

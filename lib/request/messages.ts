@@ -4,11 +4,13 @@ import type { ChatTemplateMessage } from '../text/template.js';
 import { suggestion } from './nearest.js';
 import {
   addFault,
+  boolean,
   closedObject,
   describe,
   type Fault,
   isObject,
   judged,
+  oneOf,
   optional,
   record,
   show,
@@ -72,8 +74,8 @@ const nothing = judged<null>((value) =>
 const toolCall = closedObject(
   {
     id: optional(string),
-    index: z.any(),
-    type: z.literal('function').nullish(),
+    index: z.any().optional(),
+    type: optional(oneOf('function')),
     function: closedObject(
       {
         name: string,
@@ -160,7 +162,7 @@ export const tool = closedObject(
         name: string,
         description: optional(string),
         parameters: record.nullish(),
-        strict: z.boolean().nullish(),
+        strict: optional(boolean),
       },
       'field of a function',
     ),

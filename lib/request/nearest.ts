@@ -16,7 +16,7 @@ export function nearest(name: string, known: Iterable<string>): string | null {
 
 /** Levenshtein, one row at a time. */
 function editDistance(a: string, b: string): number {
-  if (Math.abs(a.length - b.length) > 16) return 16;
+  if (Math.abs(a.length - b.length) > 16) return Infinity;
   let row = Array.from({ length: b.length + 1 }, (_, j) => j);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];

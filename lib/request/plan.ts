@@ -190,6 +190,13 @@ function plansFor(
 function textRules(fields: CommonFields, text: TextModel | null, continues: boolean): TextRules {
   const stops = typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []);
   if (stops.length > 0 && text === null) throw needsTokenizer('stop');
+  if (stops.length > 0 && fields.return_routed_experts)
+    throw invalidRequest(
+      'return_routed_experts cannot be combined with stop: experts come with the natural end of a ' +
+        'request only. Use stop_token_ids instead.',
+      'return_routed_experts',
+      'unsupported_value',
+    );
   const stopTokens = new Map<number, string>();
   for (const stop of stops) {
     const id = text?.tokenizer.tokenToId(stop) ?? null;

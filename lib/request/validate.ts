@@ -110,7 +110,7 @@ export function unknownField(key: string, known: Iterable<string>, what: string)
   return {
     code: 'unsupported_parameter',
     message: () =>
-      `Unrecognized ${what} supplied: ${key}.${suggestion(key, known) || ' Leave it out.'}`,
+      `Unrecognized ${what} supplied: ${key.slice(0, 80)}.${suggestion(key, known) || ' Leave it out.'}`,
   };
 }
 
