@@ -2,15 +2,17 @@ import { expect, test } from 'vitest';
 import type { ChatCompletionChunk, ChatCompletionRequest } from '../../lib/index.js';
 import { bytesOf, collect, type Fake, fakeEngine, imEnd, type Step, world } from './fake-engine.js';
 
-const ask = (more: Partial<ChatCompletionRequest> = {}): ChatCompletionRequest => ({
+type Fields = Omit<ChatCompletionRequest, 'stream'>;
+
+const ask = (more: Partial<Fields> = {}): Fields => ({
   messages: [{ role: 'user', content: 'hi' }],
   ...more,
 });
 
 /** The same request whole and streamed: [text, finish, matched] of both, which must be equal. */
-async function both(fake: Fake, steps: Step[], more: Partial<ChatCompletionRequest> = {}) {
+async function both(fake: Fake, steps: Step[], more: Partial<Fields> = {}) {
   fake.native.answer(...steps);
-  const object = await fake.engine.chatCompletions(ask({ ...more, stream: false }));
+  const object = await fake.engine.chatCompletions(ask(more));
   const chunks = await collect(
     fake.engine.chatCompletions({
       ...ask(more),

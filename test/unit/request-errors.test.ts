@@ -11,7 +11,7 @@ beforeAll(async () => {
 type Body = Record<string, unknown>;
 const user = { role: 'user', content: 'hi' };
 
-async function refused(call: Promise<unknown>): Promise<EngineError> {
+async function refused(call: PromiseLike<unknown>): Promise<EngineError> {
   const error = await call.then(
     () => undefined,
     (e) => e,
@@ -21,9 +21,9 @@ async function refused(call: Promise<unknown>): Promise<EngineError> {
 }
 
 const chat = (body: Body) =>
-  refused(fake.engine.chatCompletions({ messages: [user], ...body } as never) as Promise<unknown>);
+  refused(fake.engine.chatCompletions({ messages: [user], ...body } as never));
 const complete = (body: Body) =>
-  refused(fake.engine.completions({ prompt: 'hi', ...body } as never) as Promise<unknown>);
+  refused(fake.engine.completions({ prompt: 'hi', ...body } as never));
 
 type Case = [body: Body, param: string | null, code: string, message: string | RegExp];
 
@@ -486,7 +486,7 @@ test.each([null, 5, 'x', [], undefined])('a body that is no object: %j', async (
     fake.engine.chatCompletions(body as never),
     fake.engine.completions(body as never),
   ]) {
-    const error = await refused(call as Promise<unknown>);
+    const error = await refused(call);
     expect(error.code).toBe('invalid_type');
     expect(error.message).toMatch(/^The request must be an object/);
   }
