@@ -1,4 +1,5 @@
 /** Checkpoints by hub id: from the Hugging Face cache, or downloaded into it. */
+import { randomUUID } from 'node:crypto';
 import { promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import type { ListFileEntry } from '@huggingface/hub';
@@ -205,15 +206,17 @@ async function place(
   else await fetchFile(file, blob, { ...options, onBytes });
   const name = join(snapshot, file.name);
   if (await exists(name)) return;
-  await fs.rm(name, { force: true }); // a link to a blob that is gone
+  // Renamed into place: another load of the model never sees the name go away, and a link to a blob that is
+  // gone is replaced.
+  const fresh = `${name}.${randomUUID()}`;
   try {
-    await fs.symlink(join('..', '..', 'blobs', file.etag), name);
+    await fs.symlink(join('..', '..', 'blobs', file.etag), fresh);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    if (code === 'EEXIST') return;
     if (code !== 'EPERM' && code !== 'ENOTSUP') throw error;
-    await fs.copyFile(blob, name); // file systems without links
+    await fs.copyFile(blob, fresh); // file systems without links
   }
+  await fs.rename(fresh, name);
 }
 
 async function checkSpace(repo: string, files: Wanted[]): Promise<void> {
