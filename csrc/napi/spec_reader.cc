@@ -43,8 +43,11 @@ std::string Field::describe() const {
       const std::string text = string();
       return "\"" + (text.size() > 80 ? text.substr(0, 80) + "..." : text) + "\"";
     }
-    case napi_bigint:
-      return "a BigInt";
+    case napi_bigint: {
+      Field digits = *this;
+      js::ok(env_, napi_coerce_to_string(env_, value_, &digits.value_));
+      return digits.string() + "n";
+    }
     case napi_symbol:
       return "a symbol";
     case napi_function:
