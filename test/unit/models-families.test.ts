@@ -1,43 +1,16 @@
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { describeModel, SUPPORTED_FAMILIES } from '../../lib/models/index.js';
+import { SUPPORTED_FAMILIES } from '../../lib/models/index.js';
 import { expectedWeights } from '../../lib/models/roles.js';
 import type { MoeFfn } from '../../lib/models/spec.js';
-import { goldenFolder, loadFailure } from './weights-fixtures.js';
-
-type Config = Record<string, unknown>;
-
-const GOLDEN: Record<string, string> = {
-  llama: 'llama-rope3',
-  mistral: 'mistral-window',
-  mixtral: 'mixtral',
-  qwen2: 'qwen2-window',
-  qwen3: 'qwen3-types',
-  qwen3_moe: 'qwen3-moe',
-};
-
-function configOf(family: string, changes: Config = {}): Config {
-  const path = join(goldenFolder(GOLDEN[family]!), 'config.json');
-  const config = { ...JSON.parse(readFileSync(path, 'utf8')), ...changes };
-  for (const key of Object.keys(config)) if (config[key] === undefined) delete config[key];
-  return config;
-}
-
-const describeOf = (family: string, changes: Config = {}) =>
-  describeModel(configOf(family, changes), () => false);
-const specOf = (family: string, changes: Config = {}) => describeOf(family, changes).spec;
-const windowsOf = (family: string, changes: Config = {}) =>
-  specOf(family, changes).layers.map((layer) => layer.mixer.window);
-const ropeOf = (changes: Config) => specOf('llama', changes).layers[0]!.mixer.rope;
-
-function refused(family: string, changes: Config, ...parts: (string | RegExp)[]) {
-  return loadFailure(() => describeOf(family, changes), 'config_unsupported', ...parts);
-}
-
-function wrong(family: string, changes: Config, ...parts: (string | RegExp)[]) {
-  return loadFailure(() => describeOf(family, changes), 'checkpoint_invalid', ...parts);
-}
+import {
+  type Config,
+  describeOf,
+  GOLDEN,
+  refused,
+  specOf,
+  windowsOf,
+  wrong,
+} from './models-fixtures.js';
 
 test('every family of the registry is tested here', () => {
   expect(Object.keys(GOLDEN).sort()).toEqual([...SUPPORTED_FAMILIES].sort());
@@ -156,82 +129,6 @@ describe('what every family shares', () => {
     expect(new Set(weights.values()).size).toBe(weights.size);
     expect(weights.get('layers.1.attn_norm')).toBe('model.layers.1.input_layernorm.weight');
     expect(weights.get('layers.1.ffn_norm')).toBe('model.layers.1.post_attention_layernorm.weight');
-  });
-});
-
-describe('rope', () => {
-  const llama3 = {
-    factor: 8,
-    low_freq_factor: 1,
-    high_freq_factor: 4,
-    original_max_position_embeddings: 64,
-  };
-
-  test('older and newer forms say the same', () => {
-    const expected = {
-      theta: 500000,
-      rotaryDim: 12,
-      scaling: 'llama3',
-      factor: 8,
-      lowFreqFactor: 1,
-      highFreqFactor: 4,
-      originalMaxPosition: 64,
-    };
-    const newer = { rope_type: 'llama3', rope_theta: 500000, ...llama3 };
-    expect(ropeOf({})).toEqual(expected);
-    expect(ropeOf({ rope_scaling: { type: 'llama3', ...llama3 } })).toEqual(expected);
-    expect(
-      ropeOf({ rope_scaling: undefined, rope_theta: undefined, rope_parameters: newer }),
-    ).toEqual(expected);
-    expect(ropeOf({ rope_parameters: newer })).toEqual(expected);
-  });
-
-  test('both forms at once must agree', () =>
-    wrong(
-      'llama',
-      { rope_parameters: { rope_type: 'default', rope_theta: 500000 } },
-      'rope_parameters',
-      'the same as rope_scaling',
-    ));
-
-  test('none, linear, defaults', () => {
-    expect(ropeOf({ rope_scaling: null })).toEqual({
-      theta: 500000,
-      rotaryDim: 12,
-      scaling: 'none',
-    });
-    expect(ropeOf({ rope_scaling: null, rope_theta: undefined }).theta).toBe(10000);
-    expect(ropeOf({ rope_scaling: { type: 'linear', factor: 4 } })).toMatchObject({
-      scaling: 'linear',
-      factor: 4,
-    });
-    expect(specOf('mixtral', { rope_theta: undefined }).layers[0]!.mixer.rope.theta).toBe(1e6);
-  });
-
-  test('fields that are missing or wrong', async () => {
-    for (const key of Object.keys(llama3))
-      await wrong(
-        'llama',
-        { rope_scaling: { rope_type: 'llama3', ...llama3, [key]: undefined } },
-        'rope_scaling',
-        key,
-      );
-    await wrong(
-      'llama',
-      { rope_scaling: { rope_type: 'linear', factor: '4' } },
-      'factor to be a number above 0',
-    );
-    await wrong(
-      'llama',
-      { rope_scaling: { rope_type: 'llama3', ...llama3, high_freq_factor: 1 } },
-      'high_freq_factor above low_freq_factor',
-    );
-    await wrong('llama', { rope_scaling: 'linear' }, 'expected an object or null');
-    await refused(
-      'llama',
-      { rope_parameters: { full_attention: { rope_theta: 1 } } },
-      'one set of values for all layers',
-    );
   });
 });
 

@@ -108,31 +108,31 @@ const SEEDS = [
   ),
 ];
 
-/** What every accepted header guarantees to native code. */
+/** What every accepted header guarantees to native code. Plain comparisons: expect is slow in loops. */
 function checkAccepted(tensors: StoredTensor[], dataStart: number, size: number): void {
+  const isCount = (n: number) => Number.isSafeInteger(n) && n >= 0;
   let end = dataStart;
   for (const t of tensors) {
-    expect(t.offset).toBe(end);
-    expect(Number.isSafeInteger(t.bytes) && t.bytes >= 0).toBe(true);
-    expect(t.shape.every((n) => Number.isSafeInteger(n) && n >= 0)).toBe(true);
+    if (t.offset !== end || !isCount(t.bytes) || !t.shape.every(isCount))
+      throw new Error(`accepted at ${end}: ${JSON.stringify(t)}`);
     end += t.bytes;
   }
-  expect(end).toBe(size);
-  expect(new Set(tensors.map((t) => t.name)).size).toBe(tensors.length);
+  if (end !== size) throw new Error(`accepted ${end} bytes of ${size}`);
+  if (new Set(tensors.map((t) => t.name)).size !== tensors.length) throw new Error('a name twice');
 }
 
 function checkRefused(error: unknown): void {
   if (!EngineError.is(error)) throw error;
-  expect(error.code).toBe('checkpoint_invalid');
-  expect(error.message).toMatch(/expected|nested/);
-  expect(error.message.length).toBeLessThan(1500);
+  const { code, message } = error;
+  if (code !== 'checkpoint_invalid' || !/expected/.test(message) || message.length > 1500)
+    throw new Error(`refused with ${code}: ${message}`);
 }
 
-test('8000 broken headers: accepted with all guarantees, or refused with an EngineError', () => {
+test('20000 broken headers: accepted with all guarantees, or refused with an EngineError', () => {
   const random = generator(1);
   let accepted = 0;
   let refused = 0;
-  for (let i = 0; i < 8_000; i++) {
+  for (let i = 0; i < 20_000; i++) {
     const { header, dataBytes } = SEEDS[random(SEEDS.length)]!;
     let text = header;
     for (let n = 1 + random(2); n > 0 && text.length > 0; n--)
@@ -148,8 +148,8 @@ test('8000 broken headers: accepted with all guarantees, or refused with an Engi
     }
   }
   // Renamed tensors are still valid files; were nearly all accepted or none, the fuzzer would be idle.
-  expect(accepted).toBeGreaterThan(20);
-  expect(refused).toBeGreaterThan(4_000);
+  expect(accepted).toBeGreaterThan(50);
+  expect(refused).toBeGreaterThan(10_000);
 });
 
 test('length fields of all kinds', () => {
@@ -161,7 +161,7 @@ test('length fields of all kinds', () => {
     const size = prefix.length < 8 ? prefix.length : 8 + random(1000);
     try {
       const length = headerLength('fuzz', size, prefix);
-      expect(length).toBeLessThanOrEqual(size - 8);
+      if (length > size - 8) throw new Error(`accepted a header of ${length} in ${size} bytes`);
     } catch (error) {
       checkRefused(error);
     }
