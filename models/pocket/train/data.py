@@ -1,7 +1,8 @@
 """Documents as token ids: generation, and the two ways of batching them."""
 
 import random
-from multiprocessing import Pool
+import time
+from multiprocessing import get_context
 
 import chat
 import numpy as np
@@ -94,9 +95,18 @@ def packed_rows(args):
     return out
 
 
-def packed(tok, seed, count, processes):
-    """About `count` documents, made by `processes` processes, as one packed tensor."""
+def packed(tok, seed, count, processes, seconds=120):
+    """About `count` documents, made by `processes` processes, as one packed tensor; fewer where they are not
+    done within `seconds`. Spawned, not forked: a fork of a process that has CUDA and torch's threads hung."""
     share = 5_000
     jobs = [(tok.vocab, f'{seed} {i}', share) for i in range(max(1, count // share))]
-    with Pool(processes) as pool:
-        return torch.cat([torch.from_numpy(a) for a in pool.imap(packed_rows, jobs)])
+    parts, started = [], time.time()
+    pool = get_context('spawn').Pool(processes)
+    for part in pool.imap(packed_rows, jobs):
+        parts.append(torch.from_numpy(part))
+        if len(parts) % 40 == 0:
+            print(f'{len(parts) * share} documents in {time.time() - started:.0f} s', flush=True)
+        if time.time() - started > seconds:
+            break
+    pool.terminate()
+    return torch.cat(parts)
