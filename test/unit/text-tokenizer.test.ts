@@ -1,3 +1,5 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { EngineError } from '../../lib/errors.js';
 import { Tokenizer } from '../../lib/text/tokenizer.js';
@@ -359,5 +361,51 @@ describe('files that are not a tokenizer', () => {
       'tokenizer_config.json': { chat_template: [{ name: 'default' }] },
     });
     expect(error.message).toMatch(/expected "chat_template" to be a string or a list/);
+  });
+
+  it('loads or refuses whatever a file says: nothing else is thrown', async () => {
+    const random = randomInts(6);
+    const strange = [null, true, -1, 1.5, 2 ** 32, '', 'a', [], {}, [null], { type: 'ByteLevel' }];
+    /** Replaces, removes or doubles one value somewhere in the file. */
+    const mutate = (value: unknown): unknown => {
+      if (typeof value !== 'object' || value === null || random(4) === 0)
+        return strange[random(strange.length)];
+      if (Array.isArray(value)) {
+        const copy = [...value];
+        const at = random(copy.length + 1);
+        if (random(3) === 0) copy.splice(at, 1);
+        else copy[at] = mutate(copy[at]);
+        return copy;
+      }
+      const entries = Object.entries(value);
+      const at = random(entries.length);
+      if (entries.length === 0) return null;
+      if (random(3) === 0) entries.splice(at, 1);
+      else entries[at]![1] = mutate(entries[at]![1]);
+      return Object.fromEntries(entries);
+    };
+    const sources = [byteLevelTokenizer(), sentencePieceTokenizer(), unigramTokenizer()];
+    const folder = await folderWith({});
+    let refused = 0;
+    for (let round = 0; round < 250; round++) {
+      const json = mutate(sources[round % sources.length]);
+      const config = mutate({
+        bos_token: '<s>',
+        eos_token: { content: '</s>' },
+        chat_template: [],
+      });
+      await writeFile(join(folder, 'tokenizer.json'), JSON.stringify(json));
+      await writeFile(join(folder, 'tokenizer_config.json'), JSON.stringify(config));
+      try {
+        const tokenizer = await Tokenizer.load(folder);
+        tokenizer.decode(Array.from({ length: tokenizer.vocabSize }, (_, id) => id));
+      } catch (error) {
+        if (!EngineError.is(error)) throw error;
+        expect(error.code).toBe('tokenizer_invalid');
+        refused++;
+      }
+    }
+    expect(refused).toBeGreaterThan(40);
+    expect(refused).toBeLessThan(250);
   });
 });
