@@ -34,19 +34,15 @@ std::string Field::describe() const {
       return "null";
     case napi_boolean:
       return boolean() ? "true" : "false";
-    case napi_number: {
-      double number = 0;
-      js::ok(env_, napi_get_value_double(env_, value_, &number));
-      return concat(number);
-    }
     case napi_string: {
       const std::string text = string();
       return "\"" + (text.size() > 80 ? text.substr(0, 80) + "..." : text) + "\"";
     }
+    case napi_number:
     case napi_bigint: {
-      Field digits = *this;
+      Field digits = *this;  // as JavaScript prints them
       js::ok(env_, napi_coerce_to_string(env_, value_, &digits.value_));
-      return digits.string() + "n";
+      return digits.string() + (type() == napi_bigint ? "n" : "");
     }
     case napi_symbol:
       return "a symbol";
