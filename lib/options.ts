@@ -64,8 +64,8 @@ export interface LoadOptions {
   /** `model` of responses to requests that name none. Default: the hub id or the folder's name. */
   servedModelName?: string;
   /**
-   * 'model': temperature, top_p, top_k, min_p and repetition_penalty default to generation_config.json's,
-   * on both endpoints. 'openai': to OpenAI's. Default 'model'.
+   * 'model': temperature, top_p, top_k, min_p and repetition_penalty default to generation_config.json's
+   * (temperature to 0 where it says do_sample: false), on both endpoints. 'openai': to OpenAI's. Default 'model'.
    */
   samplingDefaults?: 'model' | 'openai';
   /** Hub models: branch, tag or commit. Default 'main'. */

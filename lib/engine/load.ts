@@ -159,5 +159,7 @@ function samplingDefaults({ generationConfig }: Checkpoint): SamplingDefaults {
       );
     defaults[name] = value as number;
   }
+  // transformers' word for greedy, whatever the temperature beside it.
+  if (generationConfig?.do_sample === false) defaults.temperature = 0;
   return defaults;
 }
