@@ -14,6 +14,13 @@ function recorder(): Receiver & { events: Event[] } {
   };
 }
 
+/** The i-th event's content. */
+function content<T>(from: { events: Event[] }, i: number): T {
+  const event = from.events[i];
+  if (event === undefined) throw new Error(`expected event ${i}, there are ${from.events.length}`);
+  return event[1] as T;
+}
+
 interface Parts {
   id: number;
   flags?: number;
@@ -79,16 +86,16 @@ describe('routing', () => {
       ),
     );
     expect(a.events[0]?.[0]).toBe('prompt');
-    const prompt = a.events[0]?.[1] as TokenEvent;
+    const prompt = content<TokenEvent>(a, 0);
     expect([...prompt.logprobs!]).toEqual([-1, -2]);
     expect([...prompt.topIds!]).toEqual([5, 6, 7, 8]);
     expect([...prompt.topLogprobs!]).toEqual([-0.5, -0.25, -0.125, -4]);
     expect(prompt.topN).toBe(2);
-    expect((b.events[0]?.[1] as TokenEvent).logprobs).toBeNull();
-    const scored = b.events[1]?.[1] as TokenEvent;
+    expect(content<TokenEvent>(b, 0).logprobs).toBeNull();
+    const scored = content<TokenEvent>(b, 1);
     expect([...scored.logprobs!]).toEqual([-3]);
     expect(scored).toMatchObject({ topIds: null, topLogprobs: null, topN: 0 });
-    expect(b.events[2]?.[1]).toEqual({ finish: 'length', matchedToken: null, routedExperts: null });
+    expect(content(b, 2)).toEqual({ finish: 'length', matchedToken: null, routedExperts: null });
   });
 
   test('a finish alone brings no tokens; routed experts are a copy', () => {
@@ -97,7 +104,7 @@ describe('routing', () => {
     const sent = delivery([{ id: mailbox.register(a), finish: 3, experts: [4, 5] }]);
     mailbox.deliver(sent);
     expect(a.events).toHaveLength(1);
-    const { routedExperts } = a.events[0]?.[1] as { routedExperts: Int32Array };
+    const { routedExperts } = content<{ routedExperts: Int32Array }>(a, 0);
     expect([...routedExperts]).toEqual([4, 5]);
     expect(routedExperts.buffer).not.toBe(sent.ints.buffer);
   });
@@ -112,11 +119,11 @@ describe('routing', () => {
     ]);
     sent.failures = [{ id: ida, code: 'engine_failed', message: 'the device was lost' }];
     mailbox.deliver(sent);
-    expect(a.events[0]?.[1]).toMatchObject({
+    expect(content(a, 0)).toMatchObject({
       finish: 'error',
       error: { code: 'engine_failed', status: 500, message: 'the device was lost' },
     });
-    expect(b.events[0]?.[1]).toMatchObject({ finish: 'error', error: { code: 'internal_error' } });
+    expect(content(b, 0)).toMatchObject({ finish: 'error', error: { code: 'internal_error' } });
     expect(mailbox.size).toBe(0);
   });
 
@@ -135,7 +142,7 @@ describe('routing', () => {
       ),
     );
     expect(gone.events).toEqual([]);
-    expect((a.events[0]?.[1] as TokenEvent).logprobs![0]).toBe(-2);
+    expect(content<TokenEvent>(a, 0).logprobs![0]).toBe(-2);
   });
 });
 
