@@ -89,8 +89,8 @@ void run_random_tree(uint64_t seed) {
       const PrefixTree::Match m = tree.match(salt, tokens, limit);
       NaiveTree::Path path = {static_cast<int32_t>(salt)};
       std::vector<int32_t> blocks;
-      for (size_t at = 0; at + block_size <= tokens.size() &&
-                          static_cast<int>(blocks.size()) < limit;
+      for (size_t at = 0;
+           at + block_size <= tokens.size() && static_cast<int>(blocks.size()) < limit;
            at += block_size) {
         NaiveTree::Path longer = path;
         longer.insert(longer.end(), tokens.begin() + at, tokens.begin() + at + block_size);
@@ -225,7 +225,8 @@ TEST(kv_cache_is_rounded_down_to_whole_blocks) {
   const ModelSpec spec = fake_spec();
   const int64_t block = 2 * 2 * 2 * 8 * 2;  // layers, k and v, head_dim, block_size, f16
   {
-    KvCache kv(device, spec, {.block_size = 8, .bytes = 3 * block + block / 2, .dtype = DType::kF16});
+    KvCache kv(device, spec,
+               {.block_size = 8, .bytes = 3 * block + block / 2, .dtype = DType::kF16});
     EXPECT_EQ(kv.num_blocks(), 3);
     EXPECT_EQ(kv.bytes(), 3 * block);
     EXPECT_EQ(kv.tensors().k.size(), static_cast<size_t>(kLayers));
@@ -262,9 +263,9 @@ TEST(kv_cache_keeps_routed_experts_by_slot) {
   EXPECT(std::ranges::equal(read, row), "another row");
   ModelSpec dense = fake_spec();
   dense.layers.pop_back();
-  EXPECT_ERROR("config_unsupported", "none of this model's layers",
-               KvCache(device, dense,
-                       {.block_size = 4, .bytes = 1 << 12, .capture_routed_experts = true}));
+  EXPECT_ERROR(
+      "config_unsupported", "none of this model's layers",
+      KvCache(device, dense, {.block_size = 4, .bytes = 1 << 12, .capture_routed_experts = true}));
 }
 
 TEST(kv_cache_dtype_is_named) {

@@ -129,8 +129,8 @@ void FakeOps::sample(const Tensor& logits, std::span<const SampleRow> rows,
                      std::span<SampleResult> results) {
   check(!rows.empty() && rows.size() == results.size(), "sample: ", rows.size(), " rows, ",
         results.size(), " results");
-  check(logits.dim(0) == static_cast<int64_t>(rows.size()), "sample: ", logits.to_string(),
-        " for ", rows.size(), " rows");
+  check(logits.dim(0) == static_cast<int64_t>(rows.size()), "sample: ", logits.to_string(), " for ",
+        rows.size(), " rows");
   std::vector<int32_t> top_ids;
   std::vector<float> top_logprobs;
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -327,6 +327,9 @@ Expected expected(const std::vector<int32_t>& prompt, const SamplingParams& para
       feed(r.token);
     }
   }
+  // The newest position has none: a generated token is not fed, and without one the last prompt
+  // position counts as that.
+  e.experts.resize((prompt.size() + e.tokens.size() - 1) * kLayers * kTopK);
   return e;
 }
 

@@ -108,11 +108,11 @@ struct Expected {
   std::vector<int32_t> tokens;  // generated
   int finish = 0;               // FinishCode
   int matched = -1;
-  std::vector<float> logprobs;                 // of tokens; with num_logprobs >= 0
-  std::vector<int32_t> top_ids;                // [tokens, num_logprobs]
-  std::vector<float> prompt_logprobs;          // positions 1..; with num_prompt_logprobs >= 0
-  std::vector<int32_t> prompt_top_ids;         // [positions, num_prompt_logprobs]
-  std::vector<int32_t> experts;                // [prompt + generated - 1, kLayers, kTopK]
+  std::vector<float> logprobs;          // of tokens; with num_logprobs >= 0
+  std::vector<int32_t> top_ids;         // [tokens, num_logprobs]
+  std::vector<float> prompt_logprobs;   // positions 1..; with num_prompt_logprobs >= 0
+  std::vector<int32_t> prompt_top_ids;  // [positions, num_prompt_logprobs]
+  std::vector<int32_t> experts;         // [prompt + generated - 1, kLayers, kTopK]
 };
 Expected expected(const std::vector<int32_t>& prompt, const SamplingParams& params,
                   int max_model_len);

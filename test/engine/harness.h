@@ -41,26 +41,26 @@ void expect_error(const char* file, int line, const std::string& code, const std
 
 }  // namespace hotpath::test
 
-#define TEST(name)                                                                           \
-  static void test_##name();                                                                 \
+#define TEST(name)                                                                               \
+  static void test_##name();                                                                     \
   [[maybe_unused]] static const bool added_##name = hotpath::test::add_test(#name, test_##name); \
   static void test_##name()
 
 // EXPECT(condition, parts of a message...)
-#define EXPECT(condition, ...)                                                              \
-  do {                                                                                      \
-    if (!(condition))                                                                       \
-      hotpath::test::fail_at(__FILE__, __LINE__, #condition, " is false; " __VA_OPT__(, )   \
-                                 __VA_ARGS__);                                              \
+#define EXPECT(condition, ...)                                          \
+  do {                                                                  \
+    if (!(condition))                                                   \
+      hotpath::test::fail_at(__FILE__, __LINE__, #condition,            \
+                             " is false; " __VA_OPT__(, ) __VA_ARGS__); \
   } while (0)
 
-#define EXPECT_EQ(actual, expected)                                                          \
-  do {                                                                                       \
-    const auto actual_ = (actual);                                                           \
-    const auto expected_ = (expected);                                                       \
-    if (!(actual_ == expected_))                                                             \
-      hotpath::test::fail_at(__FILE__, __LINE__, #actual, ": expected ", expected_,          \
-                             ", received ", actual_);                                        \
+#define EXPECT_EQ(actual, expected)                                                                \
+  do {                                                                                             \
+    const auto actual_ = (actual);                                                                 \
+    const auto expected_ = (expected);                                                             \
+    if (!(actual_ == expected_))                                                                   \
+      hotpath::test::fail_at(__FILE__, __LINE__, #actual, ": expected ", expected_, ", received ", \
+                             actual_);                                                             \
   } while (0)
 
 #define EXPECT_ERROR(code, text, ...) \

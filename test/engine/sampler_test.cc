@@ -1,10 +1,11 @@
+#include "sample/sampler.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "fake_backend.h"
 #include "harness.h"
-#include "sample/sampler.h"
 
 namespace hotpath::test {
 namespace {
@@ -117,8 +118,9 @@ TEST(sampler_refuses_what_the_ops_cannot_take) {
   refuse("num_logprobs", [&](auto& p) { p.num_logprobs = kVocab + 1; });
   refuse("num_logprobs", [&](auto& p) { p.num_logprobs = -2; });
   refuse("num_prompt_logprobs", [&](auto& p) { p.num_prompt_logprobs = kVocab + 1; });
-  refuse("logit_bias: expected token ids in [0, 61), received 61",
-         [&](auto& p) { p.logit_bias = {{kVocab, 1.0f}}; });
+  refuse("logit_bias: expected token ids in [0, 61), received 61", [&](auto& p) {
+    p.logit_bias = {{kVocab, 1.0f}};
+  });
   refuse("logit_bias", [&](auto& p) { p.logit_bias = {{-1, 1.0f}}; });
   refuse("logit_bias", [&](auto& p) { p.logit_bias = {{1, nan}}; });
   refuse("stop_token_ids", [&](auto& p) { p.stop_token_ids = {2, kVocab}; });

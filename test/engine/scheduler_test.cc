@@ -1,12 +1,13 @@
 // The scheduler alone, step by step on one thread: what is in each step, and in which order.
 
+#include "engine/scheduler.h"
+
 #include <algorithm>
 #include <memory>
 #include <set>
 #include <vector>
 
 #include "client.h"
-#include "engine/scheduler.h"
 #include "harness.h"
 
 namespace hotpath::test {
@@ -36,11 +37,11 @@ class Bench {
     r.priority = ask.priority;
     r.cache_salt = ask.salt;
     r.share_group = ask.group;
-    auto seq = std::make_unique<Sequence>(
-        std::move(r), Sequence::Limits{.vocab_size = kVocab,
-                                       .max_model_len = 1 << 20,
-                                       .block_size = options_.block_size,
-                                       .num_blocks = options_.num_blocks});
+    auto seq = std::make_unique<Sequence>(std::move(r),
+                                          Sequence::Limits{.vocab_size = kVocab,
+                                                           .max_model_len = 1 << 20,
+                                                           .block_size = options_.block_size,
+                                                           .num_blocks = options_.num_blocks});
     Sequence& ref = *seq;
     scheduler.add(std::move(seq));
     return ref;
@@ -62,8 +63,8 @@ class Bench {
     }
     EXPECT_EQ(s->num_tokens, tokens);
     EXPECT_EQ(s->num_rows, rows);
-    EXPECT(tokens <= options_.max_batch_tokens && rows <= options_.max_logits, "over the limits: ",
-           tokens, " tokens, ", rows, " rows");
+    EXPECT(tokens <= options_.max_batch_tokens && rows <= options_.max_logits,
+           "over the limits: ", tokens, " tokens, ", rows, " rows");
     scheduler.check_integrity();
     const std::vector<Chunk> chunks = s->chunks;
     for (const Chunk& c : chunks) {
@@ -104,12 +105,12 @@ SchedulerOptions options(int num_blocks) {
 }
 
 using Computed = std::vector<std::pair<int64_t, int>>;
-#define EXPECT_STEP(bench, ...)                                                        \
-  do {                                                                                 \
-    const Computed got = (bench).step(), want = __VA_ARGS__;                           \
-    std::string text;                                                                  \
-    for (auto [id, n] : got) text += concat(id, ":", n, " ");                          \
-    EXPECT(got == want, "received ", text);                                            \
+#define EXPECT_STEP(bench, ...)                               \
+  do {                                                        \
+    const Computed got = (bench).step(), want = __VA_ARGS__;  \
+    std::string text;                                         \
+    for (auto [id, n] : got) text += concat(id, ":", n, " "); \
+    EXPECT(got == want, "received ", text);                   \
   } while (0)
 
 TEST(scheduler_takes_decodes_first_then_prefill_chunks_in_order) {
@@ -193,7 +194,8 @@ TEST(scheduler_readmits_from_the_prefix_tree) {
   b.add(1, make_prompt(7, 1), {.max_tokens = 13});
   Sequence& second = b.add(2, make_prompt(9, 2), {.max_tokens = 13});
   while (b.scheduler.counts().preemptions == 0) b.step();
-  EXPECT(second.prefix_len == 0 && second.was_admitted, "prefix_len is that of the first admission");
+  EXPECT(second.prefix_len == 0 && second.was_admitted,
+         "prefix_len is that of the first admission");
   while (!second.running) b.step();
   EXPECT(second.num_tree_blocks > 0, "its own blocks were not found again");
   EXPECT_EQ(second.prefix_len, 0);
