@@ -1,6 +1,6 @@
 """Goldens by transformers in float32 on the CPU: python3 make_golden.py [folder]
 
-Needs torch and transformers. Prints how far each golden is from the committed one, then writes all of them to
+Needs torch and transformers 5. Prints how far each golden is from the committed one, then writes all of them to
 `folder`; without a folder it compares only. `python3 make_golden.py expected` replaces the committed ones.
 """
 import json
