@@ -16,7 +16,7 @@ import {
   renderChat,
   type TextModel,
 } from './request/plan.js';
-import { describe, isObject } from './request/validate.js';
+import { describe, isObject, isSignal } from './request/validate.js';
 import { chatChunks, chatCompletion } from './response/chat.js';
 import { type ResponseContext, responseContext } from './response/common.js';
 import { completion, completionChunks } from './response/completions.js';
@@ -256,8 +256,8 @@ function streamed<Fields extends CommonFields, T>(
 }
 
 function signalOf(options: RequestOptions | undefined): AbortSignal | undefined {
-  const signal = options?.signal;
-  if (signal === undefined || signal === null || signal instanceof AbortSignal) return signal;
+  const signal = options?.signal ?? undefined;
+  if (signal === undefined || isSignal(signal)) return signal;
   throw invalidRequest(
     `Invalid type for 'signal': expected an AbortSignal, but got ${describe(signal)} instead.`,
     'signal',

@@ -7,6 +7,7 @@ import {
   describe,
   integer,
   isObject,
+  isSignal,
   judged,
   number,
   oneOf,
@@ -117,7 +118,7 @@ const shape = {
   offline: boolean.optional(),
   token: string.optional(),
   signal: judged<AbortSignal>((value) =>
-    value instanceof AbortSignal ? null : wrongType('an AbortSignal'),
+    isSignal(value) ? null : wrongType('an AbortSignal'),
   ).optional(),
   onProgress: judged<(progress: LoadProgress) => void>((value) =>
     typeof value === 'function' ? null : wrongType('a function'),

@@ -30,7 +30,7 @@ export class ThinkingPainter {
 }
 
 export function dimmed(text: string, colours: boolean): string {
-  return colours ? `${dim}${text}${plain}` : text;
+  return colours && text !== '' ? `${dim}${text}${plain}` : text;
 }
 
 /** How many characters at the end may be the beginning of a tag. */

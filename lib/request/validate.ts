@@ -87,6 +87,14 @@ export function oneOf<const T extends string>(...values: T[]): z.ZodType<T, T> {
   });
 }
 
+/** Also one of another realm, which is no instance of this one's class. */
+export function isSignal(value: unknown): value is AbortSignal {
+  return (
+    value instanceof AbortSignal ||
+    (isObject(value) && 'aborted' in value && typeof value.addEventListener === 'function')
+  );
+}
+
 /** An object of any content, such as JSON Schema. */
 export const record = judged<Record<string, unknown>>((value) =>
   isObject(value) ? null : wrongType('an object'),
