@@ -1,9 +1,9 @@
 /** The engine: one loaded model that answers OpenAI requests inside this process. */
 import { loadBinding } from './binding.js';
-import { GenerationGroup } from './engine/group.js';
 import { devicesOf, type EngineParts, loadParts } from './engine/load.js';
 import { fromNative, invalidRequest } from './errors.js';
 import { engineClosed } from './generation.js';
+import { GenerationGroup } from './generations.js';
 import type { LoadOptions } from './options.js';
 import { parseChat, parseTemplateFields } from './request/chat.js';
 import { parseCompletion, parseDetokenize, parseTokenize } from './request/completions.js';

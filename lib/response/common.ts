@@ -1,7 +1,7 @@
 /** What the objects and chunks of both endpoints share. */
 import { randomUUID } from 'node:crypto';
-import type { GenerationGroup } from '../engine/group.js';
 import type { Generation } from '../generation.js';
+import type { GenerationGroup } from '../generations.js';
 import type { CommonFields } from '../request/fields.js';
 import type { Prepared } from '../request/plan.js';
 import type { Tokenizer } from '../text/tokenizer.js';

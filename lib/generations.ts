@@ -1,10 +1,10 @@
 /** The choices of one response: submitted together, taken in the order in which they have something to say. */
-import { type EngineError, fromNative } from '../errors.js';
-import { Generation, type GenerationEvents } from '../generation.js';
-import type { Mailbox } from '../mailbox.js';
-import type { NativeEngine } from '../native.js';
-import type { Plan } from '../request/plan.js';
-import type { Tokenizer } from '../text/tokenizer.js';
+import { type EngineError, fromNative } from './errors.js';
+import { Generation, type GenerationEvents } from './generation.js';
+import type { Mailbox } from './mailbox.js';
+import type { NativeEngine } from './native.js';
+import type { Plan } from './request/plan.js';
+import type { Tokenizer } from './text/tokenizer.js';
 
 /** What a response is generated with. */
 export interface Backend {
