@@ -55,13 +55,15 @@ int run_bench(const std::vector<Case>& cases, const std::string& device, const s
   Peaks peaks = measure_peaks(options);
   const DeviceInfo info = create_ops(device, options)->device().info();
   if (json)
-    std::printf("{\"device\":\"%s\",\"detail\":\"%s\",\"read_gb_s\":%.2f,\"gflop_s\":%.1f,"
-                "\"cases\":[",
-                info.name.c_str(), info.detail.c_str(), peaks.read_gb_s, peaks.gflop_s);
+    std::printf(
+        "{\"device\":\"%s\",\"detail\":\"%s\",\"read_gb_s\":%.2f,\"gflop_s\":%.1f,"
+        "\"cases\":[",
+        info.name.c_str(), info.detail.c_str(), peaks.read_gb_s, peaks.gflop_s);
   else
-    std::printf("%s, %s: reads %.1f GB/s, computes %.0f GFLOP/s (probes)\n%-48s %10s %10s %8s %9s %s\n",
-                info.name.c_str(), info.detail.c_str(), peaks.read_gb_s, peaks.gflop_s, "case",
-                "best us", "median us", "GB/s", "GFLOP/s", "% of peak");
+    std::printf(
+        "%s, %s: reads %.1f GB/s, computes %.0f GFLOP/s (probes)\n%-48s %10s %10s %8s %9s %s\n",
+        info.name.c_str(), info.detail.c_str(), peaks.read_gb_s, peaks.gflop_s, "case", "best us",
+        "median us", "GB/s", "GFLOP/s", "% of peak");
   bool first = true;
   for (const Case& c : cases) {
     if (c.mode == Mode::kTest || c.name.find(filter) == std::string::npos) continue;
@@ -71,10 +73,10 @@ int run_bench(const std::vector<Case>& cases, const std::string& device, const s
     const double gb_s = c.bytes * 1e-3 / t.best_us, gflop_s = c.flops * 1e-3 / t.best_us;
     const double share = 100 * std::max(gb_s / peaks.read_gb_s, gflop_s / peaks.gflop_s);
     if (json)
-      std::printf("%s\n{\"name\":\"%s\",\"best_us\":%.1f,\"median_us\":%.1f,\"runs\":%d,"
-                  "\"gb_s\":%.2f,\"gflop_s\":%.2f,\"percent_of_peak\":%.0f}",
-                  first ? "" : ",", c.name.c_str(), t.best_us, t.median_us, t.runs, gb_s, gflop_s,
-                  share);
+      std::printf(
+          "%s\n{\"name\":\"%s\",\"best_us\":%.1f,\"median_us\":%.1f,\"runs\":%d,"
+          "\"gb_s\":%.2f,\"gflop_s\":%.2f,\"percent_of_peak\":%.0f}",
+          first ? "" : ",", c.name.c_str(), t.best_us, t.median_us, t.runs, gb_s, gflop_s, share);
     else
       std::printf("%-48s %10.1f %10.1f %8.2f %9.1f %8.0f\n", c.name.c_str(), t.best_us, t.median_us,
                   gb_s, gflop_s, share);

@@ -104,8 +104,7 @@ Case gemm_bench(const char* layer, GemmShape s, DType dtype) {
     const Tensor y = run.empty(DType::kF32, {s.m, s.n});
     run.op([&](int i) {
       Tensor part = w;
-      part.data =
-          w.as<char>() + i % copies * s.n * s.k * static_cast<int64_t>(dtype_size(dtype));
+      part.data = w.as<char>() + i % copies * s.n * s.k * static_cast<int64_t>(dtype_size(dtype));
       run.ops().gemm(y, tx, part.rows(s.n), nullptr, false);
     });
   };
@@ -116,8 +115,8 @@ Case gemm_bench(const char* layer, GemmShape s, DType dtype) {
 
 void add_gemm_cases(std::vector<Case>& cases) {
   for (DType dtype : {DType::kF32, DType::kF16, DType::kBF16}) {
-    // Every tile edge: rows of x and of w around multiples of 3, 4 and 6, columns around vectors and
-    // around the K block.
+    // Every tile edge: rows of x and of w around multiples of 3, 4 and 6, columns around vectors
+    // and around the K block.
     for (int64_t m : {1, 2, 3, 4, 5, 7, 12, 25, 130})
       cases.push_back(gemm_case({m, 37, 200}, dtype, m % 2 == 0, m % 3 == 0, m % 5 == 0));
     for (int64_t k : {1, 7, 8, 15, 16, 17, 511, 512, 513, 896, 1030, 4864})

@@ -16,8 +16,7 @@ void encode(char* to, const float* values, int64_t n, DType dtype) {
     if (dtype == DType::kF32) {
       std::memcpy(to + 4 * i, values + i, 4);
     } else {
-      const uint16_t h =
-          dtype == DType::kF16 ? float_to_f16(values[i]) : float_to_bf16(values[i]);
+      const uint16_t h = dtype == DType::kF16 ? float_to_f16(values[i]) : float_to_bf16(values[i]);
       std::memcpy(to + 2 * i, &h, 2);
     }
   }

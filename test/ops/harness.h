@@ -67,10 +67,11 @@ class Run {
   // Another Ops of the same kind with a number of threads; host-visible devices only.
   std::unique_ptr<Ops> with_threads(int n) const;
 
-  // Device memory that lives as long as the run. skew: bytes by which the data miss alignment, as in
-  // a mapped checkpoint.
+  // Device memory that lives as long as the run. skew: bytes by which the data miss alignment, as
+  // in a mapped checkpoint.
   Tensor empty(DType dtype, std::initializer_list<int64_t> dims, int skew = 0);
-  // Rounds the values to the dtype, in `values` too, so that a reference starts from what the op sees.
+  // Rounds the values to the dtype, in `values` too, so that a reference starts from what the op
+  // sees.
   Tensor upload(std::vector<float>& values, DType dtype, std::initializer_list<int64_t> dims,
                 int skew = 0);
   Tensor upload_ints(const std::vector<int32_t>& values, std::initializer_list<int64_t> dims);

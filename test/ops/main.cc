@@ -1,5 +1,6 @@
 // hotpath_ops [--list] [--filter text] [--device cpu] [--threads n] [--isa name] [--bench [--json]]
-// Without --bench: one line per case, "ok <name>" or "not ok <name>: why"; exit code 1 if any failed.
+// Without --bench: one line per case, "ok <name>" or "not ok <name>: why"; exit code 1 if any
+// failed.
 
 #include <cstdio>
 #include <cstdlib>
@@ -42,8 +43,10 @@ Arguments parse(int argc, char** argv) {
     else if (arg == "--threads")
       a.options.num_threads = std::atoi(value().c_str());
     else
-      fail("invalid_request", "expected --list, --bench, --json, --filter, --device, --isa or "
-           "--threads, received '", arg, "'");
+      fail("invalid_request",
+           "expected --list, --bench, --json, --filter, --device, --isa or "
+           "--threads, received '",
+           arg, "'");
   }
   return a;
 }
