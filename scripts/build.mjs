@@ -1,7 +1,7 @@
 // Builds the addon (build/Release) and dist/. Does nothing where both are up to date.
 //   --only native|ts    one of them
-//   --tests             a fitting prebuild is not enough: the native test programs are needed too
-//   --prebuild          for prebuilds/: the C++ runtime linked in, no test programs
+//   --tests             the native test programs too
+//   --prebuild          for prebuilds/: the C++ runtime linked in
 //   --quiet             no word where there is nothing to do
 //   --needed            prints 1 where the addon would be compiled, else 0 (binding.gyp asks)
 import { cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -23,17 +23,15 @@ const { values: flags } = parseArgs({
   },
 });
 const addon = 'build/Release/hotpath.node';
-const nativeStamp = 'build/native.stamp';
-const tsStamp = 'build/ts.stamp';
+const kind = flags.prebuild ? 'prebuild' : flags.tests ? 'tests' : 'addon';
+const stampFile = (name) => `build/${name}.stamp`;
 
-const nativeFiles = () =>
-  listFiles(
-    ['csrc', 'test/ops', 'test/engine', 'CMakeLists.txt', 'package.json'],
-    /\.(cc|h|cu|cuh|txt|json)$/,
-  );
+const addonFiles = () =>
+  listFiles(['csrc', 'CMakeLists.txt', 'package.json'], /\.(cc|h|cu|cuh|txt|json)$/);
+const testFiles = () => listFiles(['test/ops', 'test/engine'], /\.(cc|h)$/);
 const tsFiles = () => listFiles(['lib', 'tsconfig.json', 'tsconfig.build.json', 'package.json']);
-const nativeState = () =>
-  `${flags.prebuild ? 'prebuild' : 'release'} ${fingerprint(nativeFiles())}`;
+const nativeState = (name) =>
+  fingerprint(name === 'tests' ? [...addonFiles(), ...testFiles()] : addonFiles());
 
 /** A prebuilt addon that belongs to these sources: it loads, has this version, and no source is newer. */
 function fittingPrebuild() {
@@ -45,7 +43,7 @@ function fittingPrebuild() {
   }
   if (file.startsWith(join(root, 'build'))) return null;
   const built = statSync(file).mtimeMs;
-  if (nativeFiles().some((source) => statSync(join(root, source)).mtimeMs > built)) return null;
+  if (addonFiles().some((source) => statSync(join(root, source)).mtimeMs > built)) return null;
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const answer = output(process.execPath, ['-p', `require(${JSON.stringify(file)}).version`]);
   return answer?.trim() === version ? file : null;
@@ -53,9 +51,9 @@ function fittingPrebuild() {
 
 /** '' where the addon must be compiled, else why not. */
 function nativeUpToDate() {
-  if (existsSync(join(root, addon)) && isStamped(nativeStamp, nativeState()))
+  if (existsSync(join(root, addon)) && isStamped(stampFile(kind), nativeState(kind)))
     return `${addon} is up to date`;
-  if (flags.tests || flags.prebuild) return '';
+  if (kind !== 'addon') return '';
   const prebuild = fittingPrebuild();
   return prebuild === null ? '' : `${prebuild} fits: nothing to compile`;
 }
@@ -85,7 +83,8 @@ function buildNative() {
     say(`hotpath: ${message}`);
     process.exit(1);
   }
-  say(`hotpath: compiling the native addon with ${found.join(', ')} (once; some minutes)`);
+  const what = kind === 'tests' ? 'the native addon and its tests' : 'the native addon';
+  say(`hotpath: compiling ${what} with ${found.join(', ')} (once; some minutes)`);
   // CMake's files apart from build/ itself, where node-gyp puts its own Makefile.
   const tree = join(root, 'build', flags.prebuild ? 'cmake-prebuild' : 'cmake');
   const cache = join(tree, 'CMakeCache.txt');
@@ -108,7 +107,7 @@ function buildNative() {
       ...['--parallel', String(availableParallelism())],
       `--CDNODE_EXECUTABLE=${process.execPath}`,
       `--CDHOTPATH_OUTPUT_DIR=${join(root, 'build/Release')}`,
-      `--CDHOTPATH_NATIVE_TESTS=${flags.prebuild ? 'OFF' : 'ON'}`,
+      ...(kind === 'tests' ? [] : ['--target', 'hotpath']),
       `--CDHOTPATH_STATIC_RUNTIME=${flags.prebuild ? 'ON' : 'OFF'}`,
     ],
     { env },
@@ -120,13 +119,14 @@ function buildNative() {
     );
     process.exit(1);
   }
-  writeStamp(nativeStamp, nativeState());
-  say(`hotpath: built ${addon} in ${Math.round((Date.now() - started) / 1000)} s`);
+  for (const name of kind === 'tests' ? ['tests', 'addon'] : [kind])
+    writeStamp(stampFile(name), nativeState(name));
+  say(`hotpath: built ${what} in ${Math.round((Date.now() - started) / 1000)} s`);
 }
 
 function buildTypeScript() {
   const stamp = fingerprint(tsFiles());
-  if (existsSync(join(root, 'dist')) && isStamped(tsStamp, stamp)) {
+  if (existsSync(join(root, 'dist')) && isStamped(stampFile('ts'), stamp)) {
     if (!flags.quiet) say('hotpath: dist/ is up to date');
     return;
   }
@@ -140,7 +140,7 @@ function buildTypeScript() {
   for (const file of listFiles(['lib']))
     if (file.endsWith('.d.ts') || !file.endsWith('.ts'))
       cpSync(join(root, file), join(root, 'dist', file.slice('lib/'.length)));
-  writeStamp(tsStamp, stamp);
+  writeStamp(stampFile('ts'), stamp);
   if (!flags.quiet) say('hotpath: built dist/');
 }
 
