@@ -73,6 +73,8 @@ describe('StopStrings', () => {
   it('of two that start together takes the one given first', () => {
     expect(inPieces(['ab', 'cd'], ['abc', 'ab'], false)).toEqual({ text: '', matched: 'abc' });
     expect(inPieces(['ab', 'cd'], ['ab', 'abc'], false)).toEqual({ text: '', matched: 'ab' });
+    // At once: nothing that is still to come could change it.
+    expect(new StopStrings(['ab', 'abc']).push('ab')).toEqual({ text: '', matched: 'ab' });
   });
 
   it('refuses an empty and an ill-formed stop string by its place', () => {

@@ -140,6 +140,11 @@ describe('ChatTemplate', () => {
     }
   });
 
+  it('gives none for what the request does not have', () => {
+    const template = new ChatTemplate('{{ tools is none }} {{ documents is none }}', tokens);
+    expect(template.render([], prompt)).toBe('true true');
+  });
+
   it('lets a template ask for the date', () => {
     const template = new ChatTemplate("{{ strftime_now('%Y') }}", tokens);
     expect(template.render([], prompt)).toMatch(/^\d{4}$/);

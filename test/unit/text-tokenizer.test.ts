@@ -219,6 +219,28 @@ describe('Unigram with Metaspace', () => {
   });
 });
 
+describe('other rules for the front of a text', () => {
+  it('Strip takes as many as it says', async () => {
+    const json = sentencePieceTokenizer();
+    const { decoders } = json.decoder as { decoders: { start?: number }[] };
+    decoders[3]!.start = 2;
+    const tokenizer = await load(json);
+    const { hello, space } = spIds;
+    for (const ids of [[hello], [space, hello], [space, space, hello], [space, space]])
+      expect(tokenizer.decode(ids)).toBe(await reference(json).decode(ids, false));
+  });
+
+  it('Metaspace keeps the first space where it adds none', async () => {
+    for (const change of [{ prepend_scheme: 'never' }, { prepend_scheme: 'first' }]) {
+      const json = unigramTokenizer();
+      Object.assign(json.decoder as object, change);
+      const tokenizer = await load(json);
+      for (const ids of [[2, 2], [4, 2], [6]])
+        expect(tokenizer.decode(ids)).toBe(await reference(json).decode(ids, false));
+    }
+  });
+});
+
 describe('what the configuration adds', () => {
   it('knows the special tokens from tokenizer_config.json, then special_tokens_map.json', async () => {
     const tokenizer = await load(byteLevelTokenizer(), {
@@ -236,14 +258,16 @@ describe('what the configuration adds', () => {
   it('makes a token special that only the configuration calls so', async () => {
     const tokenizer = await load(byteLevelTokenizer(), {
       'tokenizer_config.json': {
-        eos_token: 'hel',
+        eos_token: 'he',
         added_tokens_decoder: { 261: { content: '<tool_call>', special: true } },
       },
     });
-    expect(tokenizer.isSpecial(byteLevelIds.hel)).toBe(true);
+    const { he } = byteLevelIds;
+    expect(tokenizer.isSpecial(he)).toBe(true);
     expect(tokenizer.isSpecial(byteLevelIds.toolCall)).toBe(true);
-    expect(tokenizer.decode([byteLevelIds.hel, 0x21], { skipSpecialTokens: true })).toBe('!');
-    expect([...(await tokenizer.encode('xhel'))]).toEqual([0x78, byteLevelIds.hel]);
+    expect(tokenizer.decode([he, 0x21], { skipSpecialTokens: true })).toBe('!');
+    // Found in a prompt before any merge: "hel" is a token otherwise.
+    expect([...(await tokenizer.encode('hel'))]).toEqual([he, 0x6c]);
   });
 
   it('keeps the ids of the file where added tokens leave gaps', async () => {
