@@ -1,0 +1,22 @@
+/** What the machine can do at most, by the native probes: hotpath_ops reads memory and multiplies registers. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const program = fileURLToPath(new URL('../../build/Release/hotpath_ops', import.meta.url));
+
+export interface Peaks {
+  readGBs: number;
+  gflops: number;
+}
+
+/** Some seconds on `threads` threads; nothing else may run meanwhile. */
+export function measurePeaks(threads: number): Peaks {
+  if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build:native`);
+  // The filter matches no case: only the probes run.
+  const args = ['--bench', '--json', '--filter', 'only the probes', '--threads', String(threads)];
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`);
+  const { read_gb_s, gflop_s } = JSON.parse(stdout) as { read_gb_s: number; gflop_s: number };
+  return { readGBs: read_gb_s, gflops: gflop_s };
+}
