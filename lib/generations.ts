@@ -1,4 +1,5 @@
 /** The choices of one response: submitted together, taken in the order in which they have something to say. */
+import { setMaxListeners } from 'node:events';
 import { type EngineError, fromNative } from './errors.js';
 import { Generation, type GenerationEvents } from './generation.js';
 import type { Mailbox } from './mailbox.js';
@@ -37,7 +38,11 @@ export class GenerationGroup implements GenerationEvents {
       this.cancel();
       throw fromNative(error);
     }
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal) {
+      // One signal for many requests is no leak: listeners go with their requests. fetch does the same.
+      if (signal instanceof EventTarget) setMaxListeners(0, signal);
+      signal.addEventListener('abort', this.#onAbort, { once: true });
+    }
   }
 
   /** `cancel` was called before the end. */

@@ -129,6 +129,23 @@ test('a finished request lets go of its signal', async () => {
   expect(fake.native.aborted).toEqual([]);
 });
 
+test('one signal for many requests: all are aborted, without a warning', async () => {
+  const warnings: Error[] = [];
+  const onWarning = (warning: Error) => warnings.push(warning);
+  process.on('warning', onWarning);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const requests = Array.from({ length: 30 }, () => fake.engine.chatCompletions(whole, { signal }));
+  const outcomes = Promise.allSettled(requests);
+  while (fake.native.submitted.length < 30) await turns(1);
+  controller.abort();
+  for (const { status } of await outcomes) expect(status).toBe('rejected');
+  await turns(3);
+  process.off('warning', onWarning);
+  expect(warnings).toEqual([]);
+  expect(fake.native.aborted).toHaveLength(30);
+});
+
 test('something that is no signal', async () => {
   await expect(fake.engine.chatCompletions(whole, { signal: 5 as never })).rejects.toMatchObject({
     code: 'invalid_type',
