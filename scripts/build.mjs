@@ -1,7 +1,7 @@
 // Builds the addon (build/Release) and dist/. Does nothing where both are up to date.
 //   --only native|ts    one of them
 //   --tests             the native test programs too
-//   --prebuild          for prebuilds/: the C++ runtime linked in
+//   --compile           even where a prebuilt addon fits
 //   --quiet             no word where there is nothing to do
 //   --needed            prints 1 where the addon would be compiled, else 0 (binding.gyp asks)
 import { cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -17,13 +17,13 @@ const { values: flags } = parseArgs({
   options: {
     only: { type: 'string' },
     tests: { type: 'boolean' },
-    prebuild: { type: 'boolean' },
+    compile: { type: 'boolean' },
     quiet: { type: 'boolean' },
     needed: { type: 'boolean' },
   },
 });
 const addon = 'build/Release/hotpath.node';
-const kind = flags.prebuild ? 'prebuild' : flags.tests ? 'tests' : 'addon';
+const kind = flags.tests ? 'tests' : 'addon';
 const stampFile = (name) => `build/${name}.stamp`;
 
 const addonFiles = () =>
@@ -53,7 +53,7 @@ function fittingPrebuild() {
 function nativeUpToDate() {
   if (existsSync(join(root, addon)) && isStamped(stampFile(kind), nativeState(kind)))
     return `${addon} is up to date`;
-  if (kind !== 'addon') return '';
+  if (flags.tests || flags.compile) return '';
   const prebuild = fittingPrebuild();
   return prebuild === null ? '' : `${prebuild} fits: nothing to compile`;
 }
@@ -77,7 +77,6 @@ function buildNative() {
     if (!flags.quiet) say(`hotpath: ${reason}`);
     return;
   }
-  const cmakeJs = program('cmake-js', 'bin/cmake-js');
   const { found, message } = checkToolchain();
   if (message !== '') {
     say(`hotpath: ${message}`);
@@ -85,33 +84,46 @@ function buildNative() {
   }
   const what = kind === 'tests' ? 'the native addon and its tests' : 'the native addon';
   say(`hotpath: compiling ${what} with ${found.join(', ')} (once; some minutes)`);
-  // CMake's files apart from build/ itself, where node-gyp puts its own Makefile.
-  const tree = join(root, 'build', flags.prebuild ? 'cmake-prebuild' : 'cmake');
-  const cache = join(tree, 'CMakeCache.txt');
-  // The tree of a moved or copied repository cannot be used again.
-  if (
-    existsSync(cache) &&
-    !readFileSync(cache, 'utf8').includes(`hotpath_SOURCE_DIR:STATIC=${root.replace(/\/$/, '')}\n`)
-  )
-    rmSync(tree, { recursive: true });
+  const states = (kind === 'tests' ? ['tests', 'addon'] : [kind]).map((name) => [
+    name,
+    nativeState(name),
+  ]);
+  const started = Date.now();
   const env = { ...process.env };
   // Under node-gyp's make: its job server is not ours.
   for (const name of ['MAKEFLAGS', 'MFLAGS', 'MAKELEVEL']) delete env[name];
-  const started = Date.now();
-  const status = run(
-    process.execPath,
-    [
-      cmakeJs,
-      'build',
-      ...['--log-level', 'warn', '--directory', root, '--out', tree],
-      ...['--parallel', String(availableParallelism())],
+  // CMake's files apart from build/ itself, where node-gyp puts its own Makefile.
+  const tree = join(root, 'build/cmake');
+  const cmakeJs = (command, ...args) =>
+    run(
+      process.execPath,
+      [
+        program('cmake-js', 'bin/cmake-js'),
+        command,
+        ...['--log-level', 'warn', '--directory', root, '--out', tree],
+        ...args,
+      ],
+      { env },
+    );
+  const configure = () =>
+    cmakeJs(
+      'configure',
       `--CDNODE_EXECUTABLE=${process.execPath}`,
       `--CDHOTPATH_OUTPUT_DIR=${join(root, 'build/Release')}`,
+    );
+  let status = configure();
+  if (status !== 0 && existsSync(tree)) {
+    // Made by another generator or compiler, or the repository was moved.
+    say('hotpath: trying once more from an empty build/cmake');
+    rmSync(tree, { recursive: true });
+    status = configure();
+  }
+  if (status === 0)
+    status = cmakeJs(
+      'build',
+      ...['--parallel', String(availableParallelism())],
       ...(kind === 'tests' ? [] : ['--target', 'hotpath']),
-      `--CDHOTPATH_STATIC_RUNTIME=${flags.prebuild ? 'ON' : 'OFF'}`,
-    ],
-    { env },
-  );
+    );
   if (status !== 0) {
     say(
       `\nhotpath: compiling failed; the first error is above. It was tried with ${found.join(', ')}. ` +
@@ -119,8 +131,7 @@ function buildNative() {
     );
     process.exit(1);
   }
-  for (const name of kind === 'tests' ? ['tests', 'addon'] : [kind])
-    writeStamp(stampFile(name), nativeState(name));
+  for (const [name, state] of states) writeStamp(stampFile(name), state);
   say(`hotpath: built ${what} in ${Math.round((Date.now() - started) / 1000)} s`);
 }
 
