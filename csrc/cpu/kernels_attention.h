@@ -6,16 +6,20 @@
 // untouched.
 
 // acc[r][d] += sum over keys j in [begin, end) of p[r][j] * v[j][d], key by key, for R rows and D
-// vectors of columns.
+// vectors of columns. next: rows of the next chunk, to be fetched meanwhile, or null.
 template <typename T, int R, int D>
 static inline __attribute__((always_inline)) void value_tile(float* const* acc,
                                                              const float* const* p,
                                                              const T* const* v, int64_t column,
-                                                             int begin, int end) {
+                                                             int begin, int end,
+                                                             const T* const* next) {
   Vec sums[R][D];
   for (int r = 0; r < R; ++r)
     for (int d = 0; d < D; ++d) sums[r][d] = load(acc[r] + column + d * kLanes);
   for (int j = begin; j < end; ++j) {
+    if (next)
+      for (int64_t line = 0; line < D * kLanes; line += static_cast<int64_t>(64 / sizeof(T)))
+        prefetch_far(next[j] + column + line);
     Vec vs[D];
     for (int d = 0; d < D; ++d) vs[d] = load(v[j] + column + d * kLanes);
     for (int r = 0; r < R; ++r) {
@@ -27,14 +31,15 @@ static inline __attribute__((always_inline)) void value_tile(float* const* acc,
     for (int d = 0; d < D; ++d) store(acc[r] + column + d * kLanes, sums[r][d]);
 }
 
-template <typename T, int R>
+// All columns, D vectors at a time: enough independent sums to keep the multipliers busy.
+template <typename T, int R, int D>
 static inline void value_rows(float* const* acc, const float* const* p, const T* const* v,
-                              int head_dim, int begin, int end) {
+                              int head_dim, int begin, int end, const T* const* next) {
   int64_t column = 0;
-  for (; column + 2 * kLanes <= head_dim; column += 2 * kLanes)
-    value_tile<T, R, 2>(acc, p, v, column, begin, end);
+  for (; column + D * kLanes <= head_dim; column += D * kLanes)
+    value_tile<T, R, D>(acc, p, v, column, begin, end, next);
   for (; column + kLanes <= head_dim; column += kLanes)
-    value_tile<T, R, 1>(acc, p, v, column, begin, end);
+    value_tile<T, R, 1>(acc, p, v, column, begin, end, next);
   for (int j = begin; column < head_dim && j < end; ++j) {
     const int64_t n = head_dim - column;
     const Vec vs = load_partial(v[j] + column, n);
@@ -62,11 +67,16 @@ struct AttentionRows {  // one row per (query token, head of the group)
 
 template <typename T>
 static inline void attend_chunk(const AttentionTask& t, AttentionRows& rows, const KvChunk<T>& kv,
-                                int32_t chunk_start) {
+                                int32_t chunk_start, const KvChunk<T>* next) {
+  const XTiles tiles = x_tiles(rows.count);
   for (int j = kv.begin; j < kv.end; j += 4) {
     const int keys = kv.end - j < 4 ? kv.end - j : 4;
-    for (int i = 0; i < rows.count; i += kTileX) {
-      const int columns = rows.count - i < kTileX ? rows.count - i : kTileX;
+    for (int r = 0; next && r < keys; ++r)
+      for (int64_t d = 0; d < t.head_dim; d += static_cast<int64_t>(64 / sizeof(T)))
+        prefetch_far(next->k[j + r] + d);
+    for (int64_t tile_index = 0; tile_index < tiles.count; ++tile_index) {
+      const int i = static_cast<int>(tiles.begin(tile_index));
+      const int columns = static_cast<int>(tiles.begin(tile_index + 1)) - i;
       float tile[kTileX][4];
       dot_tile_any<T>(tile, kv.k + j, keys, rows.q + i, columns, t.head_dim);
       for (int c = 0; c < columns; ++c)
@@ -104,11 +114,32 @@ static inline void attend_chunk(const AttentionTask& t, AttentionRows& rows, con
     }
     rows.sum[i] += reduce_add(sum);
   }
-  int i = 0;
-  for (; i + 4 <= rows.count; i += 4)
-    value_rows<T, 4>(rows.acc + i, rows.scores + i, kv.v, t.head_dim, kv.begin, kv.end);
-  for (; i < rows.count; ++i)
-    value_rows<T, 1>(rows.acc + i, rows.scores + i, kv.v, t.head_dim, kv.begin, kv.end);
+  float* const* acc = rows.acc;
+  float* const* p = rows.scores;
+  int left = rows.count;
+  const T* const* fetch = next ? next->v : nullptr;
+  for (; left >= 4; left -= 4, acc += 4, p += 4, fetch = nullptr)
+    value_rows<T, 4, 2>(acc, p, kv.v, t.head_dim, kv.begin, kv.end, fetch);
+  if (left == 3) value_rows<T, 3, 4>(acc, p, kv.v, t.head_dim, kv.begin, kv.end, fetch);
+  if (left == 2) value_rows<T, 2, 4>(acc, p, kv.v, t.head_dim, kv.begin, kv.end, fetch);
+  if (left == 1) value_rows<T, 1, 8>(acc, p, kv.v, t.head_dim, kv.begin, kv.end, fetch);
+}
+
+// Where the chunk's keys [begin, end) lie, block by block.
+template <typename T>
+static inline void locate_chunk(const AttentionTask& t, KvChunk<T>& kv, int32_t start, int begin,
+                                int end) {
+  kv.begin = begin, kv.end = end;
+  const int64_t head_stride = static_cast<int64_t>(t.block_size) * t.head_dim;
+  int32_t index = (start + begin) / t.block_size, offset = (start + begin) % t.block_size;
+  for (int j = begin; j < end; ++index, offset = 0) {
+    const int64_t block = t.block_table[index];
+    const int64_t at = (block * t.num_kv_heads + t.kv_head) * head_stride;
+    for (; offset < t.block_size && j < end; ++offset, ++j) {
+      kv.k[j] = static_cast<const T*>(t.k_cache) + at + static_cast<int64_t>(offset) * t.head_dim;
+      kv.v[j] = static_cast<const T*>(t.v_cache) + at + static_cast<int64_t>(offset) * t.head_dim;
+    }
+  }
 }
 
 template <typename T>
@@ -131,23 +162,20 @@ static void attend_rows(const AttentionTask& t, int row_begin, int row_end) {
     rows.acc[i] = scratch, scratch += (t.head_dim + 15) / 16 * 16;
     for (int d = 0; d < t.head_dim; ++d) rows.acc[i][d] = 0;
   }
-  const int64_t head_stride = static_cast<int64_t>(t.block_size) * t.head_dim;
-  const T* k_cache = static_cast<const T*>(t.k_cache);
-  const T* v_cache = static_cast<const T*>(t.v_cache);
-  for (int32_t start = tile_first / kAttentionChunk * kAttentionChunk; start <= tile_last;
-       start += kAttentionChunk) {
-    KvChunk<T> kv;
-    kv.begin = tile_first > start ? tile_first - start : 0;
-    kv.end = tile_last + 1 - start < kAttentionChunk ? tile_last + 1 - start : kAttentionChunk;
-    for (int j = kv.begin; j < kv.end; ++j) {
-      const int32_t key = start + j;
-      const int64_t block = t.block_table[key / t.block_size];
-      const int64_t at = (block * t.num_kv_heads + t.kv_head) * head_stride +
-                         static_cast<int64_t>(key % t.block_size) * t.head_dim;
-      kv.k[j] = k_cache + at, kv.v[j] = v_cache + at;
-    }
+  const int32_t first_start = tile_first / kAttentionChunk * kAttentionChunk;
+  auto locate = [&](KvChunk<T>& kv, int32_t start) {
+    locate_chunk(t, kv, start, tile_first > start ? tile_first - start : 0,
+                 tile_last + 1 - start < kAttentionChunk ? tile_last + 1 - start : kAttentionChunk);
+  };
+  KvChunk<T> chunks[2] = {};
+  locate(chunks[0], first_start);
+  for (int32_t start = first_start, turn = 0; start <= tile_last;
+       start += kAttentionChunk, turn ^= 1) {
+    const KvChunk<T>& kv = chunks[turn];
+    const bool more = start + kAttentionChunk <= tile_last;
+    if (more) locate(chunks[turn ^ 1], start + kAttentionChunk);
     if constexpr (sizeof(T) == 2) {
-      if (rows.count > 2 * kTileX) {  // widen once for all rows
+      if (rows.count > kDirectX) {  // widen once for all rows
         KvChunk<float> wide;
         wide.begin = kv.begin, wide.end = kv.end;
         const int64_t stride = (t.head_dim + 7) / 8 * 8;
@@ -158,11 +186,11 @@ static void attend_rows(const AttentionTask& t, int row_begin, int row_end) {
           widen<T>(v, kv.v[j], t.head_dim);
           wide.k[j] = k, wide.v[j] = v;
         }
-        attend_chunk<float>(t, rows, wide, start);
+        attend_chunk<float>(t, rows, wide, start, nullptr);
         continue;
       }
     }
-    attend_chunk<T>(t, rows, kv, start);
+    attend_chunk<T>(t, rows, kv, start, more ? &chunks[turn ^ 1] : nullptr);
   }
   for (int i = 0; i < rows.count; ++i) {
     const int token = (row_begin + i) / t.group, head = (row_begin + i) % t.group;

@@ -135,8 +135,9 @@ class RowSampler {
         double mass = 0;
         std::sort(s_.candidates, s_.candidates + count, order());
         for (int64_t i = 0; i < count; ++i) mass += s_.probabilities[s_.candidates[i]];
-        count = prefix(0, count, 0, row.top_p * mass);
+        count = prefix(count, 0, row.top_p * mass);
       }
+      std::sort(s_.candidates, s_.candidates + count);
     } else if (top_p) {
       count = nucleus(row.top_p * total_);
     } else {
@@ -146,7 +147,6 @@ class RowSampler {
       auto impossible = [&](int32_t token) { return s_.probabilities[token] < row.min_p; };
       count = std::remove_if(s_.candidates, s_.candidates + count, impossible) - s_.candidates;
     }
-    std::sort(s_.candidates, s_.candidates + count);
     return draw_from_kept(count, u);
   }
 
@@ -196,51 +196,55 @@ class RowSampler {
     return count;
   }
 
-  // The end of the shortest run of sorted candidates from begin that lifts `mass` to the target; at
-  // least one candidate in all.
-  int64_t prefix(int64_t begin, int64_t count, double mass, double target) const {
-    for (int64_t i = begin; i < count; ++i) {
+  // How many of the sorted candidates it takes to lift `mass` to the target; at least one.
+  int64_t prefix(int64_t count, double mass, double target) const {
+    for (int64_t i = 0; i < count; ++i) {
       mass += s_.probabilities[s_.candidates[i]];
       if (mass >= target) return i + 1;
     }
     return count;
   }
 
-  // Top-p over the whole vocabulary, unsorted. Peaked distributions end within the few hundred
-  // likeliest; for flat ones the mass is counted in bins of nearly equal logits, and only the bin
-  // where it reaches the target is sorted.
+  // Candidates, ids rising: the shortest run of the likeliest whose mass reaches the target. Peaked
+  // distributions end within the few hundred likeliest; for flat ones the mass is counted in bins
+  // of nearly equal logits, and only the bin where it reaches the target is sorted.
   int64_t nucleus(double target) {
     constexpr int64_t kFirst = 256;
     int64_t count = collect_top(std::min(kFirst, n_));
-    if (count < 16 * kFirst || count == n_) {
+    if (count < 16 * kFirst) {
       std::sort(s_.candidates, s_.candidates + count, order());
       double mass = 0;
       for (int64_t i = 0; i < count; ++i) mass += s_.probabilities[s_.candidates[i]];
-      if (mass >= target) return prefix(0, count, 0, target);
+      if (mass >= target) {
+        count = prefix(count, 0, target);
+        std::sort(s_.candidates, s_.candidates + count);
+        return count;
+      }
     }
-    constexpr int kBins = 2048;
     std::array<double, kBins> masses{};
-    for (int64_t i = 0; i < n_; ++i)
-      if (s_.probabilities[i] > 0) masses[bin(i, kBins)] += s_.probabilities[i];
+    for (int64_t i = 0; i < n_; ++i) masses[bin(i)] += s_.probabilities[i];
     double mass = 0;
-    int last = 0;
-    while (last < kBins - 1 && mass + masses[last] < target) mass += masses[last++];
+    int last_bin = 0;
+    while (last_bin < kBins - 1 && mass + masses[last_bin] < target) mass += masses[last_bin++];
     count = 0;
     for (int64_t i = 0; i < n_; ++i)
-      if (s_.probabilities[i] > 0 && bin(i, kBins) < last)
+      if (bin(i) == last_bin && s_.probabilities[i] > 0)
         s_.candidates[count++] = static_cast<int32_t>(i);
-    const int64_t sure = count;
+    if (count == 0) return collect_above(FLT_MIN);  // rounding left the target out of reach
+    std::sort(s_.candidates, s_.candidates + count, order());
+    const int32_t last = s_.candidates[prefix(count, mass, target) - 1];
+    count = 0;
     for (int64_t i = 0; i < n_; ++i)
-      if (s_.probabilities[i] > 0 && bin(i, kBins) == last)
+      if (x_[i] > x_[last] || (x_[i] == x_[last] && i <= last))
         s_.candidates[count++] = static_cast<int32_t>(i);
-    std::sort(s_.candidates + sure, s_.candidates + count, order());
-    return prefix(sure, count, mass, target);
+    return count;
   }
 
-  // Rises as the logit falls; e > 0 means a distance below 88.
-  int bin(int64_t i, int bins) const {
-    const float distance = (maximum_ - std::min(x_[i], FLT_MAX)) * inverse_;
-    return std::min(bins - 1, static_cast<int>(distance * 23.0f));
+  // Rises as the logit falls, by 1/23 of a unit: e > 0 means a distance below 88. NaN: the last.
+  static constexpr int kBins = 2048;
+  int bin(int64_t i) const {
+    const float scaled = (maximum_ - std::min(x_[i], FLT_MAX)) * inverse_ * 23.0f;
+    return scaled < kBins - 1 ? static_cast<int>(scaled) : kBins - 1;
   }
 
   // The candidate, ids rising, at which the running sum passes u of the whole.

@@ -74,3 +74,6 @@ static inline float reduce_max(Vec a) {
 static inline void prefetch(const void* p) {
   _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
 }
+static inline void prefetch_far(const void* p) {  // to the second-level cache
+  _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
+}

@@ -85,3 +85,4 @@ static inline float reduce_max(Vec a) {
   return x > y ? x : y;
 }
 static inline void prefetch(const void* p) { __builtin_prefetch(p); }
+static inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }

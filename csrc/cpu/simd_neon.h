@@ -57,3 +57,4 @@ static inline float reduce_max(Vec a) {
   return vget_lane_f32(vpmax_f32(s, s), 0);
 }
 static inline void prefetch(const void* p) { __builtin_prefetch(p); }
+static inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
