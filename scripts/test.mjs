@@ -29,13 +29,18 @@ function vitest(project) {
     ...['--outputFile.json', report],
   );
   if (!existsSync(report)) return whole(1);
-  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests } = JSON.parse(
+  const { numPassedTests, numFailedTests, numPendingTests, numTodoTests, testResults } = JSON.parse(
     readFileSync(report, 'utf8'),
   );
+  // A file that cannot be loaded has no failed test of its own; nor has an error outside a test.
+  const broken = testResults.filter(
+    ({ status: file, assertionResults }) =>
+      file === 'failed' && !assertionResults.some((test) => test.status === 'failed'),
+  ).length;
+  const failed = numFailedTests + broken;
   return {
     passed: numPassedTests,
-    // A file that cannot be loaded and an error outside a test have no failed test of their own.
-    failed: numFailedTests === 0 && status !== 0 ? 1 : numFailedTests,
+    failed: failed === 0 && status !== 0 ? 1 : failed,
     skipped: numPendingTests + numTodoTests,
   };
 }
