@@ -25,6 +25,8 @@ export class GenerationGroup implements GenerationEvents {
   #failure: { reason: unknown } | null = null;
   #cancelled = false;
   #wake: (() => void) | null = null;
+  /** Nobody wants to hear of output before all of it is there. */
+  #wakeAtEnd = false;
   readonly #onAbort = () => this.#end({ reason: this.#signal?.reason });
 
   /** Submits every plan; throws, with none left behind, when native code refuses one. */
@@ -69,6 +71,7 @@ export class GenerationGroup implements GenerationEvents {
 
   /** Waits for the end of all; their whole output is then there to take. */
   async finished(): Promise<void> {
+    this.#wakeAtEnd = true;
     while ((await this.next()) !== null);
   }
 
@@ -85,7 +88,7 @@ export class GenerationGroup implements GenerationEvents {
       if (this.#ids.size === 0) this.#signal?.removeEventListener('abort', this.#onAbort);
     }
     if (generation.error) this.#end({ reason: generation.error satisfies EngineError });
-    this.#notify();
+    else if (!this.#wakeAtEnd || this.#ids.size === 0) this.#notify();
   }
 
   stopped(generation: Generation): void {

@@ -1,7 +1,7 @@
 /** Bad options and bad requests against a real engine: a clear error, and the engine goes on. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { devices, Engine, EngineError, type LoadOptions } from '../../lib/index.js';
-import { loadPocket, pocket, settled, user } from './pocket.js';
+import { loadPocket, pocket, pocketConfig, settled, user } from './pocket.js';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -86,7 +86,7 @@ test('a chat template and a name by option', async () => {
 
 test('prompts and lengths beyond the context', async () => {
   const { maxModelLen } = engine;
-  expect(maxModelLen).toBe(1024);
+  expect(maxModelLen).toBe(pocketConfig.max_position_embeddings);
   const code = 'context_length_exceeded';
   const longest = Array(maxModelLen).fill(100);
   await expect(engine.completions({ prompt: longest })).rejects.toMatchObject({

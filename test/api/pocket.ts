@@ -1,9 +1,15 @@
 /** The bundled model through the public API. Nothing here depends on how well it answers. */
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
 import { Engine, type EngineStats, type LoadOptions } from '../../lib/index.js';
 
 export const pocket = fileURLToPath(new URL('../../models/pocket', import.meta.url));
+
+/** config.json of the bundled model. */
+export const pocketConfig = JSON.parse(
+  readFileSync(new URL('../../models/pocket/config.json', import.meta.url), 'utf8'),
+) as Record<string, number>;
 
 export function loadPocket(options: LoadOptions = {}): Promise<Engine> {
   return Engine.load(pocket, { device: 'cpu', numThreads: 2, ...options });

@@ -1,9 +1,11 @@
 /** return_routed_experts: which experts every position went to, in the form of SGLang. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Engine } from '../../lib/index.js';
-import { collect, loadPocket, settled } from './pocket.js';
+import { collect, loadPocket, pocketConfig, settled } from './pocket.js';
 
-const [layers, experts, topK] = [4, 12, 2];
+const layers = pocketConfig.num_hidden_layers!;
+const experts = pocketConfig.num_experts!;
+const topK = pocketConfig.num_experts_per_tok!;
 
 let engine: Engine;
 beforeAll(async () => {

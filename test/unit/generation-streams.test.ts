@@ -21,11 +21,15 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await turns(5);
+  await until(() => fake.native.live.size === 0 && fake.native.mailbox.size === 0);
   process.off('unhandledRejection', onStray);
   expect(stray).toEqual([]);
-  expect(fake.native.live.size).toBe(0);
-  expect(fake.native.mailbox.size).toBe(0);
 });
+
+/** A condition that never comes true is a test that times out. */
+async function until(condition: () => boolean) {
+  while (!condition()) await turns(1);
+}
 
 async function turns(n: number) {
   for (let i = 0; i < n; i++) await new Promise((resolve) => setImmediate(resolve));
@@ -106,8 +110,10 @@ test('a signal in mid-generation rejects with its reason and aborts natively', a
   const controller = new AbortController();
   fake.native.answer(...steps.slice(0, 2));
   const result = fake.engine.chatCompletions({ ...whole, n: 2 }, { signal: controller.signal });
-  setTimeout(() => controller.abort(new Error('enough')), 5);
-  await expect(result).rejects.toThrow('enough');
+  const rejected = expect(result).rejects.toThrow('enough');
+  await until(() => fake.native.submitted.length === 2);
+  controller.abort(new Error('enough'));
+  await rejected;
   expect(fake.native.aborted).toHaveLength(2);
 
   const again = new AbortController();
@@ -137,7 +143,7 @@ test('one signal for many requests: all are aborted, without a warning', async (
   const { signal } = controller;
   const requests = Array.from({ length: 30 }, () => fake.engine.chatCompletions(whole, { signal }));
   const outcomes = Promise.allSettled(requests);
-  while (fake.native.submitted.length < 30) await turns(1);
+  await until(() => fake.native.submitted.length === 30);
   controller.abort();
   for (const { status } of await outcomes) expect(status).toBe('rejected');
   await turns(3);
@@ -187,8 +193,7 @@ test('streams run side by side without being read', async () => {
   fake.native.answer(...steps);
   const a = fake.engine.chatCompletions(body);
   const b = fake.engine.chatCompletions(body);
-  await turns(20);
-  expect(fake.native.submitted).toHaveLength(2);
+  await until(() => fake.native.submitted.length === 2 && fake.native.live.size === 0);
   expect([await textOf(b), await textOf(a)]).toEqual(['Hello', 'Hello']);
 });
 
