@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # What needs torch, transformers and a GPU, in one run on such a machine, from the repository's root:
 #
-#   bench/gpu.sh OUT [SECONDS]      goldens, then the bundled model's training (SECONDS, default 330)
+#   bench/gpu.sh OUT [SECONDS]      goldens, then the bundled model's training (SECONDS, default 300)
 #
 # OUT gets golden.tgz (test/golden/expected by transformers), pocket.tgz (the exported model), report.json (held-out
 # accuracy), log.txt and check.txt (the export against transformers). A short table comes last.
 set -u
 out=$1
-seconds=${2:-330}
+seconds=${2:-300}
 export PYTHONUNBUFFERED=1
 mkdir -p "$out"
 
@@ -15,7 +15,8 @@ mkdir -p "$out"
 tar czf "$out/golden.tgz" -C /tmp golden
 
 timeout $((seconds + 210)) python3 models/pocket/train/train.py --device cuda --seconds "$seconds" \
-  --eval-every 90 --eval-count 40 --out /tmp/pocket-run > "$out/log.txt" 2>&1 || echo "training: exit $?"
+  --tokenizer models/pocket/tokenizer.json --documents 1500000 \
+  --eval-every 150 --final-count 500 --out /tmp/pocket-run > "$out/log.txt" 2>&1 || echo "training: exit $?"
 tail -n 40 "$out/log.txt"
 if [ -d /tmp/pocket-run/pocket ]; then
   tar czf "$out/pocket.tgz" -C /tmp/pocket-run pocket

@@ -58,19 +58,19 @@ def prompt_and_turn(turns, system=None, tools=None, think=False):
 
 # name, share of the conversations, share of them with thinking
 SKILLS = {
-    'capital': (skills.capital, 0.08, 0.3),
-    'capital_list': (skills.capital_list, 0.04, 0.3),
-    'count': (skills.count, 0.20, 0.4),
-    'add': (skills.add, 0.17, 0.3),
-    'subtract': (skills.subtract, 0.14, 0.3),
-    'extract': (skills.extract, 0.08, 0.2),
-    'tools': (None, 0.10, 0.3),
-    'follow_up': (skills.follow_up, 0.10, 0.3),
-    'say': (skills.say, 0.03, 0.2),
-    'talk': (skills.talk, 0.04, 0.2),
-    'no_tool': (no_tool, 0.01, 0.2),
+    'capital': (skills.capital, 0.05, 0.3),
+    'capital_list': (skills.capital_list, 0.06, 0.4),
+    'count': (skills.count, 0.23, 0.5),
+    'add': (skills.add, 0.19, 0.45),
+    'subtract': (skills.subtract, 0.17, 0.45),
+    'extract': (skills.extract, 0.07, 0.2),
+    'tools': (None, 0.09, 0.3),
+    'follow_up': (skills.follow_up, 0.08, 0.3),
+    'say': (skills.say, 0.04, 0.2),
+    'talk': (skills.talk, 0.03, 0.3),
+    'no_tool': (no_tool, 0.01, 0.3),
 }
-STORY_SHARE = 0.06
+STORY_SHARE = 0.04
 FACTS_SHARE = 0.01
 
 

@@ -192,8 +192,10 @@ class Layer(nn.Module):
         self.post_attention_layernorm = RMSNorm(c.hidden_size, c.rms_norm_eps)
         self.mlp = Experts(c)
 
-    def forward(self, x, cos, sin, mask, cache=None):
+    def forward(self, x, cos, sin, mask, cache=None, keep=None):
         x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache)
+        if keep is not None:
+            x = x.flatten(0, 1).index_select(0, keep)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -215,10 +217,12 @@ class Pocket(nn.Module):
                     scale = 1 / math.sqrt(2 * c.num_hidden_layers) if 'o_proj' in name else 1
                     nn.init.normal_(p, std=p.shape[1] ** -0.5 * scale)
 
-    def forward(self, ids, positions=None, documents=None):
+    def forward(self, ids, positions=None, documents=None, keep=None):
         """ids: (B, T) -> hidden states after the last norm, (B, T, D).
 
         Rows hold one document each, or several told apart by `documents` with `positions` restarting.
+        `keep`: flat indices of the places whose states are wanted, (K, D); the last layer's experts are then
+        spared the others.
         """
         t = ids.shape[1]
         x = self.embed_tokens(ids)
@@ -230,8 +234,9 @@ class Pocket(nn.Module):
         mask = causal[None] if documents is None else causal & (documents[:, :, None] == documents[:, None])
         if ids.device.type == 'cpu':
             mask = torch.zeros(mask.shape).masked_fill_(~mask, -1e9)
-        for layer in self.layers:
-            x = layer(x, cos, sin, mask)
+        last = len(self.layers) - 1
+        for i, layer in enumerate(self.layers):
+            x = layer(x, cos, sin, mask, keep=keep if i == last else None)
         return self.norm(x)
 
     def logits(self, hidden):

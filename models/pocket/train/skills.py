@@ -43,7 +43,13 @@ def capital(r, held):
 
 
 def country_list(r, count):
-    countries = r.sample(COUNTRIES, count)
+    """Half of the lists prefer the countries that come first in COUNTRIES: a greedy answer then has a clear
+    favourite at each place, and naming one twice costs enough to be unlearned. With uniform lists alone 4 % of
+    the lists of five named a country twice."""
+    if r.random() < 0.5:
+        countries = r.sample(COUNTRIES, count)
+    else:
+        countries = sorted(COUNTRIES, key=lambda c: r.random() ** 0.75 ** -COUNTRIES.index(c))[-count:][::-1]
     lines = '\n'.join(f'{i + 1}. {c} - {CAPITALS[c]}' for i, c in enumerate(countries))
     return countries, f'Sure, here are {count} countries and their capitals:\n\n{lines}'
 

@@ -124,7 +124,7 @@ def tool_talk(r, held, other_skill):
     Kinds: call the fitting tool; call it twice; call it and use the result; a question that no tool is
     for (another skill, or a need without its tool).
     """
-    count = r.choice([1, 1, 1, 2, 2, 3])
+    count = r.choice([1, 1, 1, 1, 2, 2, 3])
     needs = r.sample(NEEDS, count)
     tools = [Tool(r, need, held) for need in needs]
     specs = [tool.spec for tool in tools]

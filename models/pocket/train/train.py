@@ -29,11 +29,11 @@ def say(*parts):
     print(*parts, flush=True)
 
 
-def loss_sum(model, hidden, targets):
-    """Cross-entropy summed over the trained places only: the others never reach the vocabulary."""
-    keep = (targets != IGNORE).flatten().nonzero().squeeze(1)
-    logits = model.logits(hidden.flatten(0, 1).index_select(0, keep))
-    return F.cross_entropy(logits.float(), targets.flatten()[keep], reduction='sum')
+def loss_sum(model, ids, targets):
+    """Cross-entropy summed over the trained places: only those reach the last experts and the vocabulary."""
+    targets = targets.flatten()
+    keep = (targets != IGNORE).nonzero().squeeze(1)
+    return F.cross_entropy(model.logits(model(ids, keep=keep)), targets[keep], reduction='sum')
 
 
 def averaged(model, optimizer):
@@ -73,8 +73,7 @@ def cpu_worker(worker, args, model, optimizer, tok, grads, shared, barrier):
             ids, targets = next(batches)
             shared[3] += ids.numel()
             trained = (targets != IGNORE).sum()
-            hidden = model(ids)
-            loss = loss_sum(model, hidden, targets)
+            loss = loss_sum(model, ids, targets)
             (loss + AUX * trained * model.aux()).backward()
             shared[4 + 4 * (worker + 1)] += trained
             shared[5 + 4 * (worker + 1)] += ids.numel()
@@ -209,7 +208,7 @@ def main():
     parser.add_argument('--documents', type=int, default=2_000_000, help='made beforehand (cuda)')
     parser.add_argument('--muon-lr', type=float, default=0.02)
     parser.add_argument('--adam-lr', type=float, default=4e-3)
-    parser.add_argument('--eval-every', type=float, default=600)
+    parser.add_argument('--eval-every', type=float, default=100, help='seconds between quick evaluations')
     parser.add_argument('--eval-count', type=int, default=30)
     parser.add_argument('--save-every', type=float, default=120)
     parser.add_argument('--final-count', type=int, default=300)

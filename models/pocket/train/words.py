@@ -53,14 +53,14 @@ VOWELS = 'aeiou'
 
 
 def random_word(r, low=3, high=12):
-    """A pronounceable made-up word, with doubled letters often enough to make counting worth it."""
+    """A pronounceable made-up word, with repeated letters often enough to make counting worth it."""
     length = r.randint(low, high)
     shift = r.randint(0, 1)
     letters = []
     for i in range(length):
         if r.random() < 0.1:
             letters.append(r.choice(VOWELS + CONSONANTS))
-        elif i and r.random() < 0.15:
+        elif letters and letters[-1:] != letters[-2:-1] and r.random() < 0.12:
             letters.append(letters[-1])
         elif letters and r.random() < 0.2:
             letters.append(r.choice(letters))
