@@ -1,26 +1,27 @@
 // npm run check:pack: packs the package, installs it into an empty folder without any script, and runs it
 // there. Makes the prebuild first where there is none. Needs the registry for the dependencies.
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { listFiles, output, run, say } from './tools.mjs';
 
+/** @returns {never} */
 function fail(message) {
-  say(`check-pack: ${message}`);
-  process.exit(1);
+  throw new Error(message);
 }
 
 const prebuilds = () => listFiles(['prebuilds'], /\.node$/);
-if (prebuilds().length === 0 && run(process.execPath, ['scripts/prebuild.mjs']) !== 0)
-  fail('no prebuild');
-
 const folder = mkdtempSync(join(tmpdir(), 'hotpath-pack-'));
 try {
-  const packed = output('npm', ['pack', '--json', '--pack-destination', folder]);
-  if (packed === null) fail('npm pack failed');
-  // `prepare` may print before the JSON.
-  const [{ files, size, unpackedSize }] = JSON.parse(packed.slice(packed.indexOf('[\n')));
-  const names = files.map((/** @type {{ path: string }} */ file) => file.path);
+  if (prebuilds().length === 0 && run(process.execPath, ['scripts/prebuild.mjs']) !== 0)
+    fail('there is no prebuild');
+  if (run('npm', ['pack', '--pack-destination', folder], { stdio: 'ignore' }) !== 0)
+    fail('npm pack failed');
+  const archive = readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '';
+  const names = (output('tar', ['-tzf', join(folder, archive)]) ?? '')
+    .split('\n')
+    .filter(Boolean)
+    .map((name) => name.replace(/^package\//, ''));
   for (const name of [
     'dist/index.js',
     'dist/index.d.ts',
@@ -34,11 +35,9 @@ try {
   for (const name of names)
     if (/^(csrc|lib|test|bench|scripts)\/|binding\.gyp|CMakeLists|\.py$/.test(name))
       fail(`${name} does not belong in the package`);
-  say(
-    `packed ${names.length} files, ${(size / 1e6).toFixed(1)} MB, ${(unpackedSize / 1e6).toFixed(1)} MB unpacked`,
-  );
+  const megabytes = (statSync(join(folder, archive)).size / 1e6).toFixed(1);
+  say(`packed ${names.length} files, ${megabytes} MB`);
 
-  const archive = readdirSync(folder).find((name) => name.endsWith('.tgz'));
   writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }\n');
   if (
     run('npm', ['install', '--ignore-scripts', '--no-package-lock', `./${archive}`], {
@@ -63,6 +62,9 @@ await engine.close();
   if (run(process.execPath, ['run.js'], { cwd: folder }) !== 0)
     fail('the installed package does not run');
   say('check-pack: the packed package installs without scripts and runs');
+} catch (error) {
+  say(`check-pack: ${error.message}`);
+  process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }
