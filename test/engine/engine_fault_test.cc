@@ -23,6 +23,12 @@ void* allocate_or_fail(std::size_t size) {
 
 void* operator new(std::size_t size) { return allocate_or_fail(size); }
 void* operator new[](std::size_t size) { return allocate_or_fail(size); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return std::malloc(size ? size : 1);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return std::malloc(size ? size : 1);
+}
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete[](void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
