@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config';
 
-/** unit: lib without the addon. engine and api: with it, over build/Release. */
+/** unit: lib without the addon. The others run what is in build/Release. */
 const project = (name: string, testTimeout: number) => ({
   test: {
     name,
@@ -16,6 +16,9 @@ export default defineConfig({
   test: {
     maxWorkers: 2,
     passWithNoTests: true,
-    projects: [project('unit', 30_000), project('engine', 120_000), project('api', 120_000)],
+    projects: [
+      project('unit', 30_000),
+      ...['ops', 'engine', 'golden', 'api'].map((name) => project(name, 120_000)),
+    ],
   },
 });

@@ -1,4 +1,4 @@
-// npm test: format, types, import rules, unit, ops, engine, api; builds what is missing or stale first.
+// npm test: format, types, import rules, unit, ops, engine, golden, api; builds what is missing or stale first.
 //   --only <stage>[,<stage>]   some of them
 // Ends with a line "N passed, N failed, N skipped" and leaves it in build/test-results/summary.txt.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -45,14 +45,6 @@ function vitest(project) {
   };
 }
 
-/** A native test program, built where it has sources. @param {string} name @returns {Counts} */
-function native(name, ...args) {
-  const file = join(root, 'build/Release', name);
-  if (existsSync(file)) return whole(run(file, args));
-  say(`${name} is missing: build/Release was not built completely; remove build/ and run again`);
-  return whole(1);
-}
-
 /** @param {Counts[]} parts @returns {Counts} */
 function sum(...parts) {
   const total = { passed: 0, failed: 0, skipped: 0 };
@@ -66,11 +58,12 @@ const stages = {
   types: () => whole(node(bin('typescript', 'bin/tsc'), '-p', 'tsconfig.json')),
   layers: () => whole(node('scripts/check-layers.mjs')),
   unit: () => vitest('unit'),
-  ops: () => native('hotpath_ops'),
-  engine: () => sum(native('hotpath_native_tests'), vitest('engine')),
+  ops: () => vitest('ops'),
+  engine: () => vitest('engine'),
+  golden: () => vitest('golden'),
   api: () => vitest('api'),
 };
-const needsBuild = new Set(['ops', 'engine', 'api']);
+const needsBuild = new Set(['ops', 'engine', 'golden', 'api']);
 
 const chosen = flags.only === undefined ? Object.keys(stages) : flags.only.split(',');
 for (const name of chosen)
