@@ -116,7 +116,7 @@ class EngineThread final : public Engine {
           complete(*step);
         }
         publish();
-        if (!scheduler_.has_work()) scheduler_.check_integrity();
+        if (!scheduler_.has_work()) scheduler_.check_books();
       }
       for (Sequence* seq : scheduler_.all()) abort_now(*seq);
       publish();

@@ -69,13 +69,16 @@ class Engine {
                                         const EngineOptions& options, std::function<void()> wake);
   virtual ~Engine() = default;  // as close()
 
-  virtual void submit(Request request) = 0;  // never blocks; throws engine_closed or engine_failed
-  virtual void abort(int64_t id) = 0;        // idempotent; unknown ids are ignored
+  // Never blocks. Throws engine_closed, engine_failed, out_of_memory, or invalid_request for what
+  // could never run: an empty prompt, ids outside the vocabulary, a prompt that max_model_len or
+  // the KV cache cannot hold together with max_tokens, parameters out of range, an id in flight.
+  virtual void submit(Request request) = 0;
+  virtual void abort(int64_t id) = 0;  // idempotent; unknown ids are ignored
   // Swaps the outbox into out (cleared first). False when there was nothing.
   virtual bool take(Delivery& out) = 0;
   virtual EngineStats stats() = 0;
-  // Ends all requests with kAbort, stops and joins the thread, checks the cache's books.
-  // Idempotent.
+  // Ends all requests with kAbort, stops and joins the thread, checks the cache's books: were they
+  // wrong, stats().failure says so. Does not throw. Idempotent.
   virtual void close() = 0;
 };
 

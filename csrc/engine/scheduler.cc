@@ -74,8 +74,7 @@ void Scheduler::schedule_prefills() {
 
 void Scheduler::admit_waiting() {
   for (auto it = waiting_.begin(); it != waiting_.end();) {
-    if (num_running() == options_.max_running_seqs ||
-        step_.num_tokens == options_.max_batch_tokens)
+    if (num_running() == options_.max_running_seqs || step_.num_tokens == options_.max_batch_tokens)
       return;
     Sequence& seq = **it;
     if (waits_for_group(seq)) {
@@ -211,14 +210,26 @@ void Scheduler::release_blocks(Sequence& seq) {
   seq.cached_len = 0;
 }
 
+void Scheduler::check_books() const {
+  int32_t in_use = 0;
+  for (const Sequence* seq : running_)
+    in_use += static_cast<int32_t>(seq->block_table.size()) - seq->num_tree_blocks;
+  check(pool_.num_free() + tree_.num_cached() + in_use == pool_.num_blocks(),
+        "scheduler: ", pool_.num_free(), " blocks free + ", tree_.num_cached(), " cached + ",
+        in_use, " in use, expected ", pool_.num_blocks(), " in all");
+  check(!running_.empty() || tree_.num_evictable() == tree_.num_cached(),
+        "scheduler: ", tree_.num_cached() - tree_.num_evictable(),
+        " cached blocks are locked by nobody");
+}
+
 void Scheduler::check_integrity() const {
+  check_books();
   pool_.check_integrity();
   tree_.check_integrity();
   check(running_.size() + waiting_.size() == sequences_.size(), "scheduler: ", running_.size(),
         " running and ", waiting_.size(), " waiting sequences, but ", sequences_.size(), " in all");
   std::vector<int32_t> locks(pool_.num_blocks(), 0);
   std::vector<bool> owned(pool_.num_blocks(), false);
-  int32_t in_use = 0;
   for (const Sequence* seq : running_) {
     const auto tree_blocks = static_cast<size_t>(seq->num_tree_blocks);
     for (size_t i = 0; i < seq->block_table.size(); ++i) {
@@ -232,16 +243,12 @@ void Scheduler::check_integrity() const {
       check(!pool_.is_free(block) && !tree_.contains(block) && !owned[block], "scheduler: block ",
             block, " of request ", seq->id, " has another owner");
       owned[block] = true;
-      ++in_use;
     }
   }
   for (int32_t b = 0; b < pool_.num_blocks(); ++b)
     if (tree_.contains(b))
       check(tree_.num_locks(b) == locks[b], "scheduler: block ", b, " has ", tree_.num_locks(b),
             " locks, but ", locks[b], " readers");
-  check(pool_.num_free() + tree_.num_cached() + in_use == pool_.num_blocks(),
-        "scheduler: ", pool_.num_free(), " blocks free + ", tree_.num_cached(), " cached + ",
-        in_use, " in use, expected ", pool_.num_blocks(), " in all");
 }
 
 }  // namespace hotpath
