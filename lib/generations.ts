@@ -1,6 +1,6 @@
 /** The choices of one response: submitted together, taken in the order in which they have something to say. */
 import { setMaxListeners } from 'node:events';
-import { type EngineError, fromNative } from './errors.js';
+import { fromNative } from './errors.js';
 import { Generation, type GenerationEvents } from './generation.js';
 import type { Mailbox } from './mailbox.js';
 import type { NativeEngine } from './native.js';
@@ -87,7 +87,7 @@ export class GenerationGroup implements GenerationEvents {
       this.#ids.delete(generation);
       if (this.#ids.size === 0) this.#signal?.removeEventListener('abort', this.#onAbort);
     }
-    if (generation.error) this.#end({ reason: generation.error satisfies EngineError });
+    if (generation.error) this.#end({ reason: generation.error });
     else if (!this.#wakeAtEnd || this.#ids.size === 0) this.#notify();
   }
 
