@@ -148,7 +148,7 @@ class Ops {
 
 struct BackendOptions {
   int num_threads = 0;  // CPU: 0 = what the process may use (affinity and cgroup)
-  std::string isa;      // CPU, for tests: "baseline", "avx2", "avx512", "neon"; "" = the best there is
+  std::string isa;  // CPU, for tests: "baseline", "avx2", "avx512", "neon"; "" = the best there is
 };
 
 // device: "cpu" or "cuda:<index>". Throws Error("device_unavailable") with the reason.

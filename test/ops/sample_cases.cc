@@ -173,6 +173,40 @@ Case frequencies_case(const char* label, SampleRow row) {
   return c;
 }
 
+// Where top-p cuts a flat distribution of thousands: nothing beyond the cut is drawn, and the last
+// two percent before it are.
+Case nucleus_case() {
+  Case c;
+  c.name = "sample top-p of a flat distribution";
+  c.body = [](Run& run) {
+    constexpr int kTokens = 6000, kDraws = 4000;
+    const auto logits = run.rng().normals(kTokens, 0.3f);
+    SampleRow row;
+    row.top_p = 0.5f;
+    const Sampled expected = sample_reference(logits, row);
+    std::vector<bool> last(kTokens, false);
+    double mass = 0;
+    for (int token : by_logprob(expected.logprobs)) {
+      if (!expected.kept[token]) break;
+      mass += std::exp(expected.logprobs[token]) / row.top_p;
+      last[token] = mass > 0.98;
+    }
+    int in_last = 0;
+    std::vector<SampleRow> rows(100, row);
+    for (int i = 0; i < kDraws; i += 100) {
+      for (int j = 0; j < 100; ++j) rows[j].position = i + j;
+      for (const auto& o :
+           sample(run, run.ops(), std::vector<std::vector<float>>(100, logits), rows)) {
+        expect(expected.kept[o.token], "draw ", i, ": token ", o.token, " lies beyond the cut");
+        in_last += last[o.token];
+      }
+    }
+    expect(in_last > 50 && in_last < 115, "draws from the last 2 %: expected about 80, received ",
+           in_last);
+  };
+  return c;
+}
+
 Case invariance_case() {
   Case c;
   c.name = "sample batch invariance";
@@ -357,6 +391,7 @@ void add_sample_cases(std::vector<Case>& cases) {
   cases.push_back(frequencies_case("plain", plain));
   cases.push_back(frequencies_case("top-k, top-p, min-p", truncated));
   cases.push_back(frequencies_case("temperature, top-p", seeded));
+  cases.push_back(nucleus_case());
   cases.push_back(invariance_case());
   cases.push_back(edges_case());
   cases.push_back(order_case());
