@@ -41,30 +41,23 @@ std::vector<Sequence*> Scheduler::all() {
 const Step* Scheduler::schedule() {
   step_.clear();
   if (!has_work()) return nullptr;
-  const bool preempted = schedule_decodes();
+  schedule_decodes();
   schedule_prefills();
-  // What was just preempted must not come straight back and push out the next.
-  if (!preempted) admit_waiting();
+  admit_waiting();
   check(step_.num_tokens > 0, "scheduler: nothing fits in a step, with ", num_running(),
         " sequences running, ", num_waiting(), " waiting, ", num_available(), " of ",
         pool_.num_blocks(), " blocks available");
   return &step_;
 }
 
-// True when a sequence was preempted. Victims come from the end of running_, so never one that is
-// in the step already.
-bool Scheduler::schedule_decodes() {
-  bool preempted = false;
+// Victims come from the end of running_, so never one that is in the step already.
+void Scheduler::schedule_decodes() {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& seq = *running_[i];
     if (seq.remaining() != 1) continue;
-    while (seq.running && !grow(seq)) {
-      preempt(*running_.back());
-      preempted = true;
-    }
+    while (seq.running && !grow(seq)) preempt(*running_.back());
     if (seq.running) add_chunk(seq);
   }
-  return preempted;
 }
 
 void Scheduler::schedule_prefills() {
@@ -121,7 +114,8 @@ bool Scheduler::waits_for_group(const Sequence& seq) const {
 }
 
 // Takes the blocks of all tokens that are known, reusing what the tree has, and room for one more
-// block per running sequence: otherwise the next decode would push the newcomer out again.
+// block per running sequence: otherwise the next decode would push the newcomer out again, and what
+// was just preempted would come straight back.
 bool Scheduler::try_admit(Sequence& seq) {
   const int32_t num_blocks = blocks_for(seq.len());
   PrefixTree::Match match;

@@ -91,7 +91,7 @@ class Scheduler {
   bool waits_for_group(const Sequence& seq) const;
   void preempt(Sequence& seq);
   void release_blocks(Sequence& seq);
-  bool schedule_decodes();
+  void schedule_decodes();
   void schedule_prefills();
   void admit_waiting();
   void add_chunk(Sequence& seq);

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "client.h"
+#include "engine/mailbox.h"
 #include "harness.h"
 
 namespace {
@@ -148,6 +149,36 @@ TEST(engine_out_of_memory_at_submit_harms_nobody) {
   expect_equal(client.wait(neighbour), expected(make_prompt(9, 99), greedy(60), 160), greedy(60),
                "neighbour");
   client.drain();
+}
+
+TEST(inbox_out_of_memory_takes_nothing_in) {
+  int refused = 0;
+  for (int64_t after = 0; after < 4; ++after) {
+    Inbox inbox;
+    const auto make = [] {
+      Request r;
+      r.id = 7;
+      r.prompt = {1};
+      r.params = greedy(1);
+      return std::make_unique<Sequence>(
+          std::move(r),
+          Sequence::Limits{
+              .vocab_size = kVocab, .max_model_len = 8, .block_size = 4, .num_blocks = 2});
+    };
+    auto seq = make();
+    allocations_until_failure = after;
+    try {
+      inbox.submit(std::move(seq));
+    } catch (const std::bad_alloc&) {
+      ++refused;
+      EXPECT_EQ(inbox.num_live(), 0);
+      inbox.submit(make());  // the id is not in use
+    }
+    allocations_until_failure = -1;
+    EXPECT_EQ(inbox.num_live(), 1);
+    EXPECT_ERROR("invalid_request", "still in flight", inbox.submit(make()));
+  }
+  EXPECT(refused >= 2, refused, " refused");
 }
 
 TEST(engine_wake_that_throws_fails_the_engine_but_loses_no_record) {

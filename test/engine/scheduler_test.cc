@@ -51,7 +51,7 @@ class Bench {
   std::vector<std::pair<int64_t, int>> step() {
     std::vector<std::pair<int64_t, int>> computed;
     const Step* s = scheduler.schedule();
-    if (!s) return computed;
+    EXPECT(s, "no work is left");
     int tokens = 0, rows = 0;
     for (const Chunk& c : s->chunks) {
       tokens += c.len;
@@ -286,6 +286,7 @@ TEST(scheduler_share_group_ignores_other_salts_and_prompt_logprobs) {
 TEST(scheduler_bounds_the_rows_of_prompt_logprobs) {
   SchedulerOptions o = options(100);
   o.max_logits = 5;
+  o.max_batch_tokens = 40;
   Bench b(o);
   Sequence& a = b.add(1, make_prompt(12, 1), {.max_tokens = 3, .prompt_logprobs = 2});
   b.add(2, make_prompt(12, 2), {.max_tokens = 3});
