@@ -17,6 +17,7 @@ struct KvTensors {
   std::vector<Tensor> k, v;  // [num_blocks, num_kv_heads, block_size, head_dim] each
 };
 
+// May throw to stop the load; the exception comes out of load or dummy.
 using LoadProgress = std::function<void(uint64_t bytes_done, uint64_t bytes_total)>;
 
 // Weights on a device plus the forward pass. Not thread-safe: the engine thread is its only caller

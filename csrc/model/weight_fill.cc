@@ -72,9 +72,19 @@ void run_with_progress(size_t count, int threads, uint64_t total_bytes,
   std::condition_variable finished;
   int running = std::max(1, threads);
   std::exception_ptr error;
-  std::vector<std::thread> pool;
+  // Joins on every way out: progress may throw to stop the load, and a thread may not start.
+  struct Pool {
+    std::vector<std::thread> threads;
+    std::atomic<size_t>& next;
+    size_t count;
+    ~Pool() {
+      next = count;
+      for (std::thread& thread : threads)
+        if (thread.joinable()) thread.join();
+    }
+  } pool{{}, next, count};
   for (int t = running; t > 0; --t) {
-    pool.emplace_back([&] {
+    pool.threads.emplace_back([&] {
       try {
         for (size_t i; (i = next.fetch_add(1)) < count;) work(i);
       } catch (...) {
@@ -94,7 +104,7 @@ void run_with_progress(size_t count, int threads, uint64_t total_bytes,
       lock.lock();
     }
   }
-  for (std::thread& thread : pool) thread.join();
+  for (std::thread& thread : pool.threads) thread.join();
   if (error) std::rethrow_exception(error);
   if (progress) progress(total_bytes, total_bytes);
 }

@@ -107,6 +107,7 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
   using Clock = std::chrono::steady_clock;
   Clock::time_point reported{};
   const auto progress = [&](uint64_t done, uint64_t total) {
+    if (cancelled_) fail("engine_closed", "loading was stopped: the environment ended");
     bytes_done_ = done;
     bytes_total_ = total;
     const auto now = Clock::now();
@@ -251,8 +252,8 @@ void EngineWrap::on_env_cleanup(void* data) {
   wrap.mailbox_.release();
 }
 
-// A load in progress is waited for: Model has no way to be told to stop.
 void EngineWrap::stop() {
+  cancelled_ = true;
   mailbox_.shut();
   if (worker_.joinable()) worker_.join();
   std::shared_ptr<Engine> engine;

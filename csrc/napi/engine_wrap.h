@@ -71,6 +71,7 @@ class EngineWrap : public JsMailbox::Owner, public std::enable_shared_from_this<
   JsMailbox mailbox_;
   std::thread worker_;
   std::atomic<bool> worker_done_{false};
+  std::atomic<bool> cancelled_{false};
   std::atomic<uint64_t> bytes_done_{0}, bytes_total_{0};
   std::mutex mutex_;                // guards engine_ and closed_stats_
   std::shared_ptr<Engine> engine_;  // null while loading and once closed
