@@ -15,8 +15,8 @@ mkdir -p "$out"
 tar czf "$out/golden.tgz" -C /tmp golden
 
 timeout $((seconds + 210)) python3 models/pocket/train/train.py --device cuda --seconds "$seconds" \
-  --tokenizer models/pocket/tokenizer.json --documents 1500000 \
-  --eval-every 150 --final-count 500 --out /tmp/pocket-run > "$out/log.txt" 2>&1 || echo "training: exit $?"
+  --tokenizer models/pocket/tokenizer.json --documents 1200000 \
+  --eval-every 150 --final-count 400 --out /tmp/pocket-run > "$out/log.txt" 2>&1 || echo "training: exit $?"
 tail -n 40 "$out/log.txt"
 if [ -d /tmp/pocket-run/pocket ]; then
   tar czf "$out/pocket.tgz" -C /tmp/pocket-run pocket

@@ -38,7 +38,8 @@ def capital(r, held):
     question, country = pick(
         r, lambda r: (r.choice(CAPITAL_QUESTIONS), r.choice(COUNTRIES)), lambda v: v[0] + v[1], held
     )
-    return [(question.format(the(country)), f'The capital of {the(country)}: {CAPITALS[country]}.',
+    asked = the(country).lower() if r.random() < 0.1 else the(country)
+    return [(question.format(asked), f'The capital of {the(country)}: {CAPITALS[country]}.',
              capital_answer(country))]  # fmt: skip
 
 
@@ -151,7 +152,9 @@ def add(r, held):
 def subtract(r, held):
     def make(r):
         a, b = operands(r)
-        return (a, b) if r.random() < 0.1 else (max(a, b), min(a, b))
+        if r.random() < 0.1:  # close to each other, where which is more shows late
+            b = min(999, max(0, a + r.randint(-12, 12)))
+        return (a, b) if r.random() < 0.15 else (max(a, b), min(a, b))
 
     a, b = pick(r, make, lambda v: f'{v[0]}-{v[1]}', held)
     return [(r.choice(SUB_QUESTIONS).format(a=a, b=b), sub_thinking(a, b), f'{a} - {b} = {a - b}')]
@@ -181,6 +184,8 @@ def person(r):
 
 def extract(r, held):
     n, a, c = pick(r, person, lambda p: p[0], held)
+    if r.random() < 0.2:
+        n = f'{n} {any_name(r)}'
     text = r.choice(PERSON_REQUESTS).format(r.choice(PERSON_SENTENCES).format(n=n, a=a, c=c))
     return [(text, 'Name, age and city.', json.dumps({'name': n, 'age': a, 'city': c}))]
 
@@ -229,8 +234,8 @@ def follow_capital(r, held):
 
 
 def capital_of(r, country):
-    return [(r.choice(CAPITAL_QUESTIONS).format(the(country)),
-             f'The capital of {the(country)}: {CAPITALS[country]}.', capital_answer(country))]  # fmt: skip
+    question = pick(r, lambda r: r.choice(CAPITAL_QUESTIONS), lambda q: q + country, False)
+    return [(question.format(the(country)), f'The capital of {the(country)}: {CAPITALS[country]}.', capital_answer(country))]  # fmt: skip
 
 
 def follow_name(r, held):

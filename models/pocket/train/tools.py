@@ -7,6 +7,7 @@ from words import any_city, any_name, any_word, held_out, pick
 VERBS = ['get', 'fetch', 'find', 'lookup', 'check', 'read', 'query', 'show', 'current', 'my', 'tell', 'ask']
 ACTIONS = ['set', 'start', 'create', 'make', 'add', 'new', 'begin', 'run', 'do', 'put', 'open', 'my']
 SENDS = ['send', 'write', 'post', 'new', 'make', 'create', 'deliver', 'submit', 'push', 'my', 'quick', 'do']
+MIDDLES = ['current', 'new', 'all', 'local', 'the', 'latest', 'daily', 'user', 'quick', 'full', 'by', 'from', 'for']
 CONDITIONS = ['sunny', 'cloudy', 'rainy', 'windy', 'snowy', 'foggy', 'clear']
 TOPICS = """blue whales black holes green tea old castles red pandas fast trains wild horses tall trees space
 travel ancient Rome electric cars deep sea fish good books jazz music chess rules solar power bread
@@ -84,10 +85,12 @@ class Tool:
     def __init__(self, r, need, held):
         def name(r):
             verb, noun = r.choice(need.verbs), r.choice(need.nouns)
-            style = r.random()
-            if style < 0.75:
-                return f'{verb}_{noun}'
-            return verb + noun.capitalize() if style < 0.9 else f'{noun}_{verb}'
+            parts = [verb, noun] if r.random() < 0.8 else [noun, verb]
+            if r.random() < 0.35:  # get_current_weather, and now and then a word never seen
+                parts.insert(r.randint(0, 2), r.choice(MIDDLES) if r.random() < 0.7 else any_word(r))
+            if r.random() < 0.8:
+                return '_'.join(parts)
+            return parts[0] + ''.join(p.capitalize() for p in parts[1:])
 
         self.need = need
         self.name = pick(r, name, lambda n: n, held)
@@ -99,6 +102,8 @@ class Tool:
             properties[key] = {'type': kind}
             if r.random() < 0.15:
                 properties[key]['description'] = f'The {key}'
+        if r.random() < 0.15:  # an optional parameter that the question says nothing about stays out of the call
+            properties[r.choice(['unit', 'language', 'format'])] = {'type': 'string', 'enum': r.sample(['short', 'long', 'metric', 'imperial'], 2)}
         parameters = {'type': 'object', 'properties': properties}
         if r.random() < 0.8:
             parameters['required'] = list(self.keys)
