@@ -225,20 +225,27 @@ class EngineThread final : public Engine {
     const bool complete = finish == Finish::kStop || finish == Finish::kLength;
     const int32_t num_rows =
         complete && seq.params.return_routed_experts ? seq.len() - 1 : 0;  // KV of all but the last
-    int32_t* experts =
-        append_record(out_, {.id = seq.id,
-                             .finish = finish,
-                             .matched_stop_id = finish == Finish::kStop ? seq.tokens.back() : -1,
-                             .prefix_len = seq.prefix_len,
-                             .tokens = tokens,
-                             .logprobs = logprobs,
-                             .num_top = seq.params.num_logprobs,
-                             .num_experts = num_rows * kv_.experts_per_token()});
+    // The id first: what is in finished_ has had its last record and never gets another.
+    finished_.push_back(seq.id);
+    int32_t* experts = nullptr;
+    try {
+      experts =
+          append_record(out_, {.id = seq.id,
+                               .finish = finish,
+                               .matched_stop_id = finish == Finish::kStop ? seq.tokens.back() : -1,
+                               .prefix_len = seq.prefix_len,
+                               .tokens = tokens,
+                               .logprobs = logprobs,
+                               .num_top = seq.params.num_logprobs,
+                               .num_experts = num_rows * kv_.experts_per_token()});
+    } catch (...) {
+      finished_.pop_back();
+      throw;
+    }
     const int32_t block_size = kv_.block_size();
     for (int32_t p = 0; p < num_rows; ++p, experts += kv_.experts_per_token())
       kv_.load_experts(int64_t{seq.block_table[p / block_size]} * block_size + p % block_size,
                        experts);
-    finished_.push_back(seq.id);
     ++(finish == Finish::kAbort ? stats_.requests_aborted : stats_.requests_finished);
     scheduler_.remove(seq);
   }
@@ -246,8 +253,14 @@ class EngineThread final : public Engine {
   void abort_now(Sequence& seq) { end(seq, Finish::kAbort, {}, {}); }
 
   void end_with_error(Sequence& seq, const char* code, const std::string& message) {
-    out_.failures.push_back({seq.id, code, message});
-    end(seq, Finish::kError, {}, {});
+    const int64_t id = seq.id;
+    out_.failures.push_back({id, code, message});
+    try {
+      end(seq, Finish::kError, {}, {});
+    } catch (...) {
+      if (finished_.empty() || finished_.back() != id) out_.failures.pop_back();
+      throw;
+    }
   }
 
   void publish() {

@@ -17,12 +17,17 @@ Scheduler::Scheduler(const SchedulerOptions& options)
   step_.chunks.reserve(options_.max_running_seqs);
 }
 
-void Scheduler::add(std::unique_ptr<Sequence> owned) {
-  Sequence* seq = owned.get();
-  seq->arrival = num_arrivals_++;
-  const bool is_new = sequences_.try_emplace(seq->id, std::move(owned)).second;
+void Scheduler::add(std::unique_ptr<Sequence>&& seq) {
+  const auto [entry, is_new] = sequences_.try_emplace(seq->id, nullptr);
   check(is_new, "scheduler: request ", seq->id, " is there already");
-  waiting_.insert(seq);
+  seq->arrival = num_arrivals_++;
+  try {
+    waiting_.insert(seq.get());
+  } catch (...) {
+    sequences_.erase(entry);
+    throw;
+  }
+  entry->second = std::move(seq);
 }
 
 Sequence* Scheduler::find(int64_t id) {

@@ -38,8 +38,8 @@ class Scheduler {
  public:
   explicit Scheduler(const SchedulerOptions& options);
 
-  // Takes the sequence; its id must be new.
-  void add(std::unique_ptr<Sequence> seq);
+  // Takes the sequence, whose id must be new; when it throws, the caller still has it.
+  void add(std::unique_ptr<Sequence>&& seq);
   // Null when there is none; valid until remove.
   Sequence* find(int64_t id);
   bool has_work() const { return !sequences_.empty(); }
