@@ -10,8 +10,9 @@
 
 // Probabilities are kept as e = exp((x - max) / T), so that the likeliest token has exactly 1; what
 // they are divided by matters to nobody but the logprobs. NaN logits count as -inf, +inf as the
-// largest float. Where no finite logit is left, the answer is the lowest token that the mask allows
-// and that is not suppressed (failing that, that the mask allows; failing that, 0).
+// largest float. Where nothing but NaN and -inf is left there is no answer (-1): the model is
+// broken. Where all is -inf, it is the lowest token that the mask allows and that is not suppressed
+// (failing that, that the mask allows; failing that, 0).
 
 namespace hotpath::cpu {
 namespace {
@@ -73,6 +74,10 @@ int32_t lowest_allowed(int64_t n, const SampleRow& row) {
       return token;
   }
   return std::max(masked, 0);
+}
+
+bool has_nan(const float* x, int64_t n) {
+  return std::any_of(x, x + n, [](float v) { return std::isnan(v); });
 }
 
 class RowSampler {
@@ -319,6 +324,11 @@ void sample_row(const Kernels& kernels, const SampleScratch& scratch, float* log
   else
     apply_rules(logits, n, row);
   RowSampler sampler(kernels, scratch, logits, n);
+  if (sampler.nothing_left() && has_nan(logits, n)) {
+    result.token = -1;
+    result.logprob = -FLT_MAX;
+    return;
+  }
   const bool draws = !score && !row.greedy && !sampler.nothing_left();
   const float temperature = score || row.greedy ? 1.0f : row.temperature;
   check(temperature > 0, "temperature: expected more than 0, received ", temperature);

@@ -84,7 +84,7 @@ struct SampleRow {
 };
 
 struct SampleResult {
-  int32_t token;        // drawn (or score_token)
+  int32_t token;        // drawn (or score_token); -1: what is left is NaN or -inf, and some is NaN
   float logprob;        // of token; only when num_logprobs >= 0
   int32_t* top_ids;     // [num_logprobs] by falling logprob; caller's memory
   float* top_logprobs;  // [num_logprobs]

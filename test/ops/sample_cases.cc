@@ -274,7 +274,9 @@ Case edges_case() {
 
     SampleRow none = plain;
     none.num_logprobs = 3;
-    Output out = one({-kInf, nan, -kInf, -kInf}, none);
+    token_is("nothing but NaN", one({nan, nan, nan, nan}, none).token, -1);
+    token_is("nothing but NaN and -inf, greedy", one({-kInf, nan, -kInf, -kInf}, greedy).token, -1);
+    Output out = one({-kInf, -kInf, -kInf, -kInf}, none);
     token_is("nothing finite", out.token, 0);
     expect(out.logprob == -FLT_MAX && out.top_ids == std::vector<int32_t>({0, 1, 2}) &&
                out.top_logprobs == std::vector<float>(3, -FLT_MAX),
@@ -282,7 +284,8 @@ Case edges_case() {
     const std::vector<uint32_t> mask = {0b1100};
     const std::vector<int32_t> suppressed = {2};
     none.bitmask = mask.data();
-    token_is("nothing finite, mask", one({-kInf, 5, nan, -kInf}, none).token, 2);
+    token_is("nothing finite, mask", one({-kInf, 5, -kInf, -kInf}, none).token, 2);
+    token_is("nothing but NaN, mask", one({-kInf, 5, nan, -kInf}, none).token, -1);
     none.suppressed = suppressed;
     token_is("nothing finite, mask and suppressed", one({1, 5, 2, -kInf}, none).token, 3);
     const std::vector<int32_t> both = {2, 3};
@@ -291,6 +294,10 @@ Case edges_case() {
     const std::vector<uint32_t> nothing = {0};
     none.bitmask = nothing.data(), none.suppressed = {};
     token_is("mask of nothing", one({1, 5, 2, 9}, none).token, 0);
+
+    SampleRow scored = plain;
+    scored.score_token = 1, scored.num_logprobs = 0;
+    token_is("scored NaN", one({nan, nan, nan, nan}, scored).token, -1);
 
     // A score row reads the raw logits: no penalties, no temperature.
     SampleRow score = none;
