@@ -32,14 +32,15 @@ async function tokensPerSecond(): Promise<number> {
 
 const results = await rounds(flags, tokensPerSecond);
 const rate = median(results.map((round) => round.value));
-const share = median(results.map((r) => (r.value * weightBytes * 1e-9) / r.peaks.readGBs));
+const share = median(results.map((r) => (r.value * weightBytes * 1e-9) / r.peaks.readMedianGBs));
 report('decode', flags, {
   prompt_tokens: promptTokens,
   generated_tokens: generatedTokens,
   weight_bytes: weightBytes,
   tokens_per_s: rounded(rate),
   weights_gb_per_s: rounded(rate * weightBytes * 1e-9),
-  probe_gb_per_s: rounded(median(results.map((round) => round.peaks.readGBs))),
+  probe_gb_per_s: rounded(median(results.map((round) => round.peaks.readMedianGBs))),
+  probe_best_gb_per_s: rounded(median(results.map((round) => round.peaks.readGBs))),
   percent_of_probe: rounded(100 * share, 1),
 });
 await engine.close();

@@ -126,6 +126,7 @@ void add_host_cases(std::vector<Case>& cases);
 // Peaks of this machine, measured now with all threads.
 struct Peaks {
   double read_gb_s = 0, gflop_s = 0;
+  double read_median_gb_s = 0;
 };
 Peaks measure_peaks(const BackendOptions& options);
 
