@@ -1,4 +1,4 @@
-// node bench/run.mjs <decode|prefill|ops> [--flag value ...]: runs bench/<name>.ts over lib as it is, without a build
+// node bench/run.mjs <decode|prefill|ops|text> [--flag value ...]: runs bench/<name>.ts over lib as it is, without a build
 // step of its own. The addon must have been built (npm run build:native).
 import { existsSync } from 'node:fs';
 import { register } from 'node:module';
@@ -6,7 +6,7 @@ import { register } from 'node:module';
 const name = process.argv[2] ?? '';
 const file = new URL(`./${name}.ts`, import.meta.url);
 if (!/^[a-z-]+$/.test(name) || !existsSync(file)) {
-  process.stderr.write(`usage: node bench/run.mjs <decode|prefill|ops>, received '${name}'\n`);
+  process.stderr.write(`usage: node bench/run.mjs <decode|prefill|ops|text>, received '${name}'\n`);
   process.exit(2);
 }
 register('./lib/typescript-hooks.mjs', import.meta.url);
