@@ -1,4 +1,4 @@
-/** Typed access to config.json: every value is checked, and what is not implemented is refused. */
+/** Typed access to config.json: every value is checked, and one that the engine cannot run is refused. */
 import { type EngineError, loadError } from '../errors.js';
 import { isObject, type JsonObject, show } from './values.js';
 

@@ -66,7 +66,7 @@ function flatten(decoder: unknown, file: string): DecoderStep[] {
   return step.decoders.flatMap((inner) => flatten(inner, file));
 }
 
-/** Reads tokenizer.json's `decoder`; throws on every kind and every order that is not implemented. */
+/** Reads tokenizer.json's `decoder`; throws on every other kind and order, naming it. */
 export function parseDecoder(decoder: unknown, file: string): TokenDecoder {
   const steps = flatten(decoder, file);
   const refuse = (step: DecoderStep, why: string) =>
