@@ -33,7 +33,8 @@ KvCache::KvCache(Device& device, const ModelSpec& spec, const KvCacheOptions& op
          block_bytes, " bytes with this model, received ", options.bytes);
   // Slots are 32 bits wide in Batch.
   num_blocks_ = static_cast<int32_t>(
-      std::min<int64_t>(blocks, std::numeric_limits<int32_t>::max() / block_size_));
+      std::min<int64_t>({blocks, options.num_blocks,
+                         std::numeric_limits<int32_t>::max() / block_size_}));
   bytes_ = num_blocks_ * block_bytes;
 
   if (options.capture_routed_experts) {

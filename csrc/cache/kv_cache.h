@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct KvCacheOptions {
   int64_t bytes = 0;  // rounded down to whole blocks
   DType dtype = DType::kF32;
   bool capture_routed_experts = false;
+  int32_t num_blocks = std::numeric_limits<int32_t>::max();  // at most
 };
 
 // The memory of the paged cache: two tensors per layer on the device and, when routed experts are

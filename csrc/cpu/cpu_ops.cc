@@ -63,16 +63,24 @@ void CpuOps::reserve(const OpLimits& l) {
   bias_.get<float>(l.max_columns);
   reserve_attention(256);
   reserve_sample(l.vocab_size);
+  gate_up_.get<float>(l.max_tokens * l.max_columns);
+  last_tokens_.assign(std::max<int64_t>(l.max_seqs, 1), 0);
   for (auto& s : thread_route_) s.get<float>(2 * l.num_experts + 64);
   if (l.num_experts > 0) reserve_moe(pairs, l.num_experts, l.moe_intermediate, l.max_columns);
 }
 
-void CpuOps::begin_step(const Batch& batch) {
+StepShape CpuOps::begin_step(const Batch& batch) {
   batch_ = batch;
   in_step_ = true;
+  return {batch.num_tokens, static_cast<int64_t>(batch.logits_indices.size())};
 }
 
 void CpuOps::end_step() { in_step_ = false; }
+
+void CpuOps::read_back(void* host, const Tensor& t) {
+  check(t.contiguous(), "read_back: expected contiguous rows, received ", t.to_string());
+  std::memcpy(host, t.data, t.bytes());
+}
 
 const Batch& CpuOps::batch() const {
   check(in_step_, "op that reads the batch: expected between begin_step and end_step");
@@ -92,17 +100,23 @@ const float* CpuOps::widened(const Tensor& t, Scratch& scratch) {
 }
 
 void CpuOps::embed(const Tensor& out, const Tensor& table) {
-  const auto ids = batch().input_ids;
+  const auto id_of = [&, ids = batch().input_ids](int64_t t) {
+    if (ids[t] >= 0) return ids[t];
+    const auto slot = static_cast<size_t>(-1 - ids[t]);
+    check(slot < last_tokens_.size(), "embed: expected a slot in [0, ", last_tokens_.size(),
+          "), received ", slot);
+    return last_tokens_[slot];
+  };
   const int64_t tokens = batch().num_tokens, columns = table.dim(1);
   check_f32("embed out", out);
   check_matrix("embed out", out, tokens, columns);
   const auto widen = kernels_.widen[kernel_index(table.dtype)];
   for (int64_t t = 0; t < tokens; ++t)
-    check(ids[t] >= 0 && ids[t] < table.dim(0), "embed: expected a token id in [0, ", table.dim(0),
-          "), received ", ids[t]);
+    check(id_of(t) >= 0 && id_of(t) < table.dim(0), "embed: expected a token id in [0, ",
+          table.dim(0), "), received ", id_of(t));
   pool_.parallel_for(tokens, rows_per_piece(columns), [&](int64_t begin, int64_t end, int) {
     for (int64_t t = begin; t < end; ++t)
-      widen(out.row<float>(t), row_bytes(table, ids[t]), columns);
+      widen(out.row<float>(t), row_bytes(table, id_of(t)), columns);
   });
 }
 
@@ -185,6 +199,14 @@ void CpuOps::gemm(const Tensor& y, const Tensor& x, const Tensor& w, const Tenso
   task.bias = bias ? widened(*bias, bias_) : nullptr;
   task.accumulate = accumulate;
   gemm_pieces(kernel_index(w.dtype), &task, 1, n);
+}
+
+void CpuOps::gemm_silu_mul(const Tensor& out, const Tensor& x, const Tensor& w,
+                           const Tensor* bias) {
+  const int64_t rows = x.dim(0), columns = w.dim(0);
+  const Tensor gate_up(gate_up_.get<float>(rows * columns), DType::kF32, {rows, columns});
+  gemm(gate_up, x, w, bias, false);
+  silu_mul(out, gate_up);
 }
 
 int64_t CpuOps::gemm_rows_per_piece(int64_t m, int64_t k, int64_t n) const {

@@ -41,11 +41,18 @@ class CpuOps final : public Ops {
   Device& device() override { return device_; }
   DType activation_dtype() const override { return DType::kF32; }
   void reserve(const OpLimits& limits) override;
-  void begin_step(const Batch& batch) override;
+  StepShape begin_step(const Batch& batch) override;
+  void run(const std::function<void()>& body) override { body(); }
   void end_step() override;
+  bool asynchronous() const override { return false; }
+  uint64_t ticket() override { return 0; }
+  void wait(uint64_t) override {}
+  void read_back(void* host, const Tensor& t) override;
   void embed(const Tensor& out, const Tensor& table) override;
   void gemm(const Tensor& y, const Tensor& x, const Tensor& w, const Tensor* bias,
             bool accumulate) override;
+  void gemm_silu_mul(const Tensor& out, const Tensor& x, const Tensor& w,
+                     const Tensor* bias) override;
   void rmsnorm(const Tensor& out, const Tensor& x, const Tensor& w, float eps) override;
   void add_rmsnorm(const Tensor& out, const Tensor& residual, const Tensor& x, const Tensor& w,
                    float eps) override;
@@ -81,7 +88,8 @@ class CpuOps final : public Ops {
   Batch batch_;
   bool in_step_ = false;
   Scratch x_rows_, y_rows_, bias_, attention_pieces_, expert_lists_, expert_tasks_, expert_gate_up_,
-      expert_act_, expert_out_;
+      expert_act_, expert_out_, gate_up_;
+  std::vector<int32_t> last_tokens_;  // by slot
   std::vector<Scratch> thread_gemm_, thread_attention_, thread_route_, thread_sample_;
 };
 

@@ -12,6 +12,7 @@ BatchBuilder::BatchBuilder(const Limits& limits)
   slot_mapping_.reserve(limits.max_tokens);
   cu_seqlens_q_.reserve(limits.max_seqs + 1);
   seqlens_k_.reserve(limits.max_seqs);
+  prefill_lens_.reserve(limits.max_seqs);
   block_table_.resize(static_cast<size_t>(limits.max_seqs) * max_blocks_);
   logits_indices_.reserve(limits.max_logits);
   rows_.reserve(limits.max_logits);
@@ -20,7 +21,8 @@ BatchBuilder::BatchBuilder(const Limits& limits)
 
 void BatchBuilder::build(const Step& step) {
   for (auto* v :
-       {&input_ids_, &positions_, &slot_mapping_, &cu_seqlens_q_, &seqlens_k_, &logits_indices_})
+       {&input_ids_, &positions_, &slot_mapping_, &cu_seqlens_q_, &seqlens_k_, &prefill_lens_,
+                  &logits_indices_})
     v->clear();
   rows_.clear();
   batch_ = Batch();
@@ -41,12 +43,13 @@ void BatchBuilder::build(const Step& step) {
     const auto first_token = static_cast<int32_t>(input_ids_.size());
     const int32_t end = c.begin + c.len;
     for (int32_t p = c.begin; p < end; ++p) {
-      input_ids_.push_back(seq.tokens[p]);
+      input_ids_.push_back(seq.tokens[p] == Sequence::kUnknown ? -1 - seq.slot : seq.tokens[p]);
       positions_.push_back(p);
       slot_mapping_.push_back(seq.block_table[p / block_size_] * block_size_ + p % block_size_);
     }
     cu_seqlens_q_.push_back(first_token + c.len);
     seqlens_k_.push_back(end);
+    prefill_lens_.push_back(std::clamp(seq.prompt_len - c.begin, 0, c.len));
     const int32_t used = (end + block_size_ - 1) / block_size_;
     // Columns beyond the sequence's own blocks are never read; 0 keeps them inside the cache.
     std::fill(std::copy_n(seq.block_table.begin(), used, table_row), table_row + batch_.max_blocks,
@@ -74,6 +77,7 @@ void BatchBuilder::build(const Step& step) {
   batch_.slot_mapping = slot_mapping_;
   batch_.cu_seqlens_q = cu_seqlens_q_;
   batch_.seqlens_k = seqlens_k_;
+  batch_.prefill_lens = prefill_lens_;
   batch_.block_table = {block_table_.data(), static_cast<size_t>(table_row - block_table_.begin())};
   batch_.logits_indices = logits_indices_;
 }
@@ -87,7 +91,10 @@ void BatchBuilder::add_rows(const Chunk& c, int32_t first_token) {
   }
   if (!c.samples) return;
   logits_indices_.push_back(first_token + c.len - 1);
-  rows_.push_back(seq.sampler.row(seq.params, seq.num_generated()));
+  SampleRow row = seq.sampler.row(seq.params, seq.num_generated());
+  row.slot = seq.slot;
+  row.pending = seq.newest_unknown();
+  rows_.push_back(row);
 }
 
 }  // namespace hotpath

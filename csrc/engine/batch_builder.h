@@ -33,7 +33,7 @@ class BatchBuilder {
   int32_t block_size_, max_blocks_;
   Batch batch_;
   std::vector<int32_t> input_ids_, positions_, slot_mapping_, cu_seqlens_q_, seqlens_k_,
-      block_table_, logits_indices_;
+      prefill_lens_, block_table_, logits_indices_;
   std::vector<SampleRow> rows_;
   std::vector<SampleResult> results_;
   std::vector<int32_t> top_ids_;     // the results' top_ids, back to back

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <mutex>
 #include <new>
+#include <numeric>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -32,7 +34,9 @@ void check_options(const EngineOptions& o) {
   positive("max_batch_tokens", o.max_batch_tokens);
   positive("max_model_len", o.max_model_len);
   positive("block_size", o.block_size);
-  positive("kv_cache_bytes", o.kv_cache_bytes);
+  if (o.kv_cache_bytes < 0 || (o.kv_cache_bytes == 0 && !(o.memory_share > 0 && o.memory_share <= 1)))
+    fail("invalid_request", "kv_cache_bytes: expected a positive integer, or 0 with memory_share in (0, 1], received ",
+         o.kv_cache_bytes, " and ", o.memory_share);
 }
 
 class EngineThread final : public Engine {
@@ -47,7 +51,7 @@ class EngineThread final : public Engine {
         vocab_size_(model_->spec().vocab_size),
         kv_(ops_->device(), model_->spec(),
             {.block_size = options.block_size,
-             .bytes = options.kv_cache_bytes,
+             .bytes = reserve(options),
              .dtype = parse_kv_dtype(options.kv_cache_dtype),
              .capture_routed_experts = options.capture_routed_experts}),
         scheduler_({.max_running_seqs = max_seqs_,
@@ -56,18 +60,22 @@ class EngineThread final : public Engine {
                     .block_size = options.block_size,
                     .num_blocks = kv_.num_blocks(),
                     .prefix_caching = options.prefix_caching}),
-        builder_({.max_tokens = options.max_batch_tokens,
-                  .max_seqs = max_seqs_,
-                  .max_logits = max_logits_,
-                  .max_model_len = options.max_model_len,
-                  .block_size = options.block_size}),
         limits_{.vocab_size = vocab_size_,
                 .max_model_len = options.max_model_len,
                 .block_size = options.block_size,
                 .num_blocks = kv_.num_blocks(),
-                .experts_captured = kv_.experts_per_token() > 0},
-        experts_(static_cast<size_t>(options.max_batch_tokens) * kv_.experts_per_token()) {
-    model_->reserve(options.max_batch_tokens, max_seqs_, options.max_model_len, max_logits_);
+                .experts_captured = kv_.experts_per_token() > 0} {
+    if (options.kv_cache_bytes == 0) check_fits(options);
+    for (int i = 0; i < (ops_->asynchronous() ? 2 : 1); ++i) {
+      flights_.emplace_back(BatchBuilder::Limits{.max_tokens = options.max_batch_tokens,
+                                                 .max_seqs = max_seqs_,
+                                                 .max_logits = max_logits_,
+                                                 .max_model_len = options.max_model_len,
+                                                 .block_size = options.block_size});
+      flights_.back().experts.resize(static_cast<size_t>(options.max_batch_tokens) *
+                                     kv_.experts_per_token());
+    }
+    record_steps();
     finished_.reserve(max_seqs_);
     stats_.blocks_total = kv_.num_blocks();
     stats_.weight_bytes = static_cast<int64_t>(model_->weight_bytes());
@@ -106,20 +114,103 @@ class EngineThread final : public Engine {
   }
 
  private:
+  // ---- before the thread ----
+
+  // Sets aside what steps need and says how large the cache may be: what was asked for, or the
+  // share of what is free once the largest step has run.
+  int64_t reserve(const EngineOptions& options) {
+    model_->reserve(options.max_batch_tokens, max_seqs_, options.max_model_len, max_logits_);
+    if (options.kv_cache_bytes > 0) return options.kv_cache_bytes;
+    warm_up(options);
+    const int64_t free_bytes = ops_->device().info().free_bytes;
+    return static_cast<int64_t>(static_cast<double>(free_bytes) * options.memory_share);
+  }
+
+  // One step of as many prompt tokens as a step may have, in a cache of its own.
+  void warm_up(const EngineOptions& options) {
+    const int32_t tokens = std::min(options.max_batch_tokens, options.max_model_len);
+    const int32_t blocks = (tokens + options.block_size - 1) / options.block_size;
+    const KvCacheOptions one_block{.block_size = options.block_size,
+                                   .bytes = std::numeric_limits<int64_t>::max() / 2,
+                                   .dtype = parse_kv_dtype(options.kv_cache_dtype),
+                                   .num_blocks = blocks};
+    const KvCache cache(ops_->device(), model_->spec(), one_block);
+    std::vector<int32_t> ids(tokens, 0), positions(tokens), table(blocks);
+    std::iota(positions.begin(), positions.end(), 0);
+    std::iota(table.begin(), table.end(), 0);
+    const std::vector<int32_t> cu_seqlens{0, tokens}, seqlens{tokens}, last{tokens - 1};
+    Batch batch;
+    batch.num_seqs = 1;
+    batch.num_tokens = batch.max_seqlen_q = batch.max_seqlen_k = tokens;
+    batch.block_size = options.block_size;
+    batch.max_blocks = blocks;
+    batch.input_ids = ids, batch.positions = batch.slot_mapping = positions;
+    batch.cu_seqlens_q = cu_seqlens, batch.seqlens_k = batch.prefill_lens = seqlens;
+    batch.block_table = table, batch.logits_indices = last;
+    model_->forward(batch, cache.tensors(), nullptr);
+    ops_->wait(ops_->ticket());
+  }
+
+  void check_fits(const EngineOptions& options) const {
+    const int64_t tokens = int64_t{kv_.num_blocks()} * options.block_size;
+    if (tokens < options.max_model_len)
+      fail("out_of_memory", "one request of max_model_len ", options.max_model_len,
+           " tokens needs a KV cache of ", kv_.bytes() / tokens * options.max_model_len,
+           " bytes, but ", kv_.bytes(), " are free beside the weights (", model_->weight_bytes(),
+           " bytes): lower max_model_len, or free device memory");
+  }
+
+  // Decode steps of the sizes that the device records, so that no request waits for a recording.
+  void record_steps() {
+    for (const int size : ops_->recorded_sizes(max_seqs_)) {
+      const std::vector<int32_t> zeros(size, 0), ones(size, 1), nowhere(size, -1);
+      std::vector<int32_t> rows(size + 1);
+      std::iota(rows.begin(), rows.end(), 0);
+      Batch batch;
+      batch.num_seqs = batch.num_tokens = size;
+      batch.max_seqlen_q = batch.max_seqlen_k = batch.max_blocks = 1;
+      batch.block_size = kv_.block_size();
+      batch.input_ids = batch.positions = batch.prefill_lens = batch.block_table = zeros;
+      batch.slot_mapping = nowhere, batch.seqlens_k = ones, batch.cu_seqlens_q = rows;
+      batch.logits_indices = std::span(rows).first(size);
+      model_->forward(batch, kv_.tensors(), nullptr);
+      ops_->wait(ops_->ticket());
+    }
+  }
+
   // ---- the engine thread ----
+
+  // A step between its launch and its completion.
+  struct Flight {
+    explicit Flight(const BatchBuilder::Limits& limits) : builder(limits) {}
+    const Step* step = nullptr;
+    BatchBuilder builder;
+    std::vector<int32_t> experts;  // [max_batch_tokens, num_layers, max_top_k], or empty
+    uint64_t ticket = 0;
+  };
 
   void run() noexcept {
     try {
-      while (receive(/*block=*/!scheduler_.has_work())) {
+      Flight* inflight = nullptr;
+      while (receive(/*block=*/!scheduler_.has_work() && !inflight)) {
+        const auto begin = std::chrono::steady_clock::now();
+        Flight* next = nullptr;
         if (const Step* step = scheduler_.schedule()) {
-          launch(*step);
-          complete(*step);
+          next = inflight == &flights_.front() ? &flights_.back() : &flights_.front();
+          launch(*next, *step);
         }
+        // Where launching only enqueues, the step before is completed while this one is computed.
+        if (inflight) complete(*inflight);
+        inflight = next;
+        if (inflight && !ops_->asynchronous()) complete(*std::exchange(inflight, nullptr));
+        stats_.step_seconds +=
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         publish();
-        if (!scheduler_.has_work()) scheduler_.check_books();
+        if (!scheduler_.has_work() && !inflight) scheduler_.check_books();
       }
       for (Sequence* seq : scheduler_.all()) abort_now(*seq);
       publish();
+      if (inflight) complete(*inflight);
       scheduler_.check_integrity();
     } catch (const std::bad_alloc&) {
       fail_all("out of memory in a step");
@@ -142,71 +233,87 @@ class EngineThread final : public Engine {
     return open;
   }
 
-  // The forward pass and the draws. Both are done on return: Ops::sample hands back host memory.
-  void launch(const Step& step) {
-    const auto begin = std::chrono::steady_clock::now();
-    builder_.build(step);
-    const Tensor logits = model_->forward(builder_.batch(), kv_.tensors(),
-                                          experts_.empty() ? nullptr : experts_.data());
-    if (!builder_.rows().empty()) ops_->sample(logits, builder_.rows(), builder_.results());
+  // The forward pass and the draws: enqueued, or done on a device that is not asynchronous.
+  void launch(Flight& flight, const Step& step) {
+    flight.step = &step;
+    flight.builder.build(step);
+    const Tensor logits =
+        model_->forward(flight.builder.batch(), kv_.tensors(),
+                        flight.experts.empty() ? nullptr : flight.experts.data());
+    if (!flight.builder.rows().empty())
+      ops_->sample(logits, flight.builder.rows(), flight.builder.results());
+    flight.ticket = ops_->ticket();
+    for (const Chunk& chunk : step.chunks) {
+      scheduler_.launched(chunk);
+      if (chunk.samples) chunk.seq->tokens.push_back(Sequence::kUnknown);
+    }
     ++stats_.steps;
-    stats_.step_seconds +=
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
 
-  void complete(const Step& step) {
+  void complete(Flight& flight) {
+    ops_->wait(flight.ticket);
     int32_t token = 0, row = 0;  // the chunk's first
-    for (const Chunk& chunk : step.chunks) {
-      complete(chunk, token, builder_.results().subspan(row, chunk.num_rows()));
+    for (const Chunk& chunk : flight.step->chunks) {
+      complete(flight, chunk, token, flight.builder.results().subspan(row, chunk.num_rows()));
       token += chunk.len;
       row += chunk.num_rows();
     }
   }
 
-  void complete(const Chunk& chunk, int32_t first_token, std::span<SampleResult> results) {
+  void complete(Flight& flight, const Chunk& chunk, int32_t first_token,
+                std::span<SampleResult> results) {
     Sequence& seq = *chunk.seq;
+    if (seq.ended) {
+      scheduler_.stored(chunk);
+      return;
+    }
     if (!all_finite(chunk, results)) {
       // Its blocks of this step do not go to the prefix tree.
       end_with_error(seq, "internal_error",
                      "the model computed logits that are not finite (NaN or infinity) for this "
                      "request; the weights may be damaged or overflow in this dtype");
+      scheduler_.stored(chunk);
       return;
     }
-    if (!experts_.empty())
+    if (!flight.experts.empty())
       for (int32_t t = first_token; t < first_token + chunk.len; ++t)
-        kv_.store_experts(builder_.slot(t), experts_.data() + int64_t{t} * kv_.experts_per_token());
-    const int32_t first_score = seq.next_score;
-    scheduler_.advance(chunk);
+        kv_.store_experts(flight.builder.slot(t),
+                          flight.experts.data() + int64_t{t} * kv_.experts_per_token());
+    if (chunk.samples) seq.tokens[chunk.drawn_index] = results.back().token;
+    scheduler_.stored(chunk);
 
     if (chunk.num_scores > 0)
       append_record(
-          out_, {.id = seq.id,
-                 .is_prompt = true,
-                 .prefix_len = seq.prefix_len,
-                 .tokens = {seq.tokens.data() + first_score, static_cast<size_t>(chunk.num_scores)},
-                 .logprobs = results.first(chunk.num_scores),
-                 .num_top = seq.params.num_prompt_logprobs});
+          out_,
+          {.id = seq.id,
+           .is_prompt = true,
+           .prefix_len = seq.prefix_len,
+           .tokens = {seq.tokens.data() + chunk.first_score, static_cast<size_t>(chunk.num_scores)},
+           .logprobs = results.first(chunk.num_scores),
+           .num_top = seq.params.num_prompt_logprobs});
     if (chunk.samples)
-      complete_draw(seq, results.last(1));
-    else if (seq.remaining() == 0)  // max_tokens 0: only the prompt was asked for
+      complete_draw(seq, chunk.drawn_index, results.last(1));
+    else if (seq.params.max_tokens == 0 && chunk.begin + chunk.len == seq.len())  // only the prompt was asked for
       end(seq, Finish::kLength, {}, {});
   }
 
-  void complete_draw(Sequence& seq, std::span<const SampleResult> drawn) {
-    seq.tokens.push_back(drawn[0].token);
+  void complete_draw(Sequence& seq, int32_t index, std::span<const SampleResult> drawn) {
     seq.sampler.append(drawn[0].token);
     ++stats_.generated_tokens;
-    const std::span<const int32_t> token(&seq.tokens.back(), 1);
+    const std::span<const int32_t> token(&seq.tokens[index], 1);
     if (seq.params.num_logprobs < 0) drawn = {};
-    const Finish finish = seq.finish();
-    if (finish != Finish::kNone)
+    const Finish finish = seq.finish_at(index);
+    if (finish != Finish::kNone) {
+      // What a step in flight draws beyond the end is nobody's.
+      seq.tokens.resize(index + 1);
       end(seq, finish, token, drawn);
-    else
+    } else {
       append_record(out_, {.id = seq.id,
                            .prefix_len = seq.prefix_len,
                            .tokens = token,
                            .logprobs = drawn,
                            .num_top = seq.params.num_logprobs});
+    }
   }
 
   bool all_finite(const Chunk& chunk, std::span<const SampleResult> results) const {
@@ -312,9 +419,8 @@ class EngineThread final : public Engine {
   const int32_t max_seqs_, max_logits_, vocab_size_;
   KvCache kv_;
   Scheduler scheduler_;
-  BatchBuilder builder_;
+  std::vector<Flight> flights_;
   const Sequence::Limits limits_;
-  std::vector<int32_t> experts_;  // of this step: [max_batch_tokens, num_layers, max_top_k]
   std::vector<Command> commands_;
   Delivery out_;                   // of this step
   std::vector<int64_t> finished_;  // ids whose last record is in out_

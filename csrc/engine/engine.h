@@ -16,7 +16,8 @@ struct EngineOptions {
   int max_batch_tokens = 512;          // tokens of one step; longer prompts are chunked
   int max_model_len = 0;               // prompt + generated tokens of one request; > 0
   int block_size = 16;                 // tokens of a KV block
-  int64_t kv_cache_bytes = 0;          // > 0; rounded down to whole blocks
+  int64_t kv_cache_bytes = 0;          // rounded down to whole blocks; 0: memory_share decides
+  double memory_share = 0;  // (0, 1] of the device memory that is free once all else is in place
   std::string kv_cache_dtype = "f32";  // "f32" | "f16" | "bf16"
   bool prefix_caching = true;
   bool capture_routed_experts = false;  // keep the experts of every cached position

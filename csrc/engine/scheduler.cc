@@ -14,7 +14,8 @@ Scheduler::Scheduler(const SchedulerOptions& options)
         "scheduler: expected 0 < max_running_seqs <= max_logits, received ",
         options_.max_running_seqs, " and ", options_.max_logits);
   running_.reserve(options_.max_running_seqs);
-  step_.chunks.reserve(options_.max_running_seqs);
+  for (Step& step : steps_) step.chunks.reserve(options_.max_running_seqs);
+  for (int32_t slot = options_.max_running_seqs; slot > 0; --slot) free_slots_.push_back(slot - 1);
 }
 
 void Scheduler::add(std::unique_ptr<Sequence>&& seq) {
@@ -44,22 +45,24 @@ std::vector<Sequence*> Scheduler::all() {
 }
 
 const Step* Scheduler::schedule() {
-  step_.clear();
+  current_ = current_ == &steps_[0] ? &steps_[1] : &steps_[0];
+  current_->clear();
   if (!has_work()) return nullptr;
   schedule_decodes();
   schedule_prefills();
   admit_waiting();
-  check(step_.num_tokens > 0, "scheduler: nothing fits in a step, with ", num_running(),
+  if (current_->num_tokens == 0 && num_in_flight_ > 0) return nullptr;
+  check(current_->num_tokens > 0, "scheduler: nothing fits in a step, with ", num_running(),
         " sequences running, ", num_waiting(), " waiting, ", num_available(), " of ",
         pool_.num_blocks(), " blocks available");
-  return &step_;
+  return current_;
 }
 
 // Victims come from the end of running_, so never one that is in the step already.
 void Scheduler::schedule_decodes() {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& seq = *running_[i];
-    if (seq.remaining() != 1) continue;
+    if (seq.remaining() != 1 || seq.is_full()) continue;
     while (seq.running && !grow(seq)) preempt(*running_.back());
     if (seq.running) add_chunk(seq);
   }
@@ -72,7 +75,7 @@ void Scheduler::schedule_prefills() {
 
 void Scheduler::admit_waiting() {
   for (auto it = waiting_.begin(); it != waiting_.end();) {
-    if (num_running() == options_.max_running_seqs || step_.num_tokens == options_.max_batch_tokens)
+    if (num_running() == options_.max_running_seqs || current_->num_tokens == options_.max_batch_tokens)
       return;
     Sequence& seq = **it;
     if (waits_for_group(seq)) {
@@ -87,8 +90,8 @@ void Scheduler::admit_waiting() {
 
 // As many of the sequence's tokens as the step has room for, in tokens and in rows of logits.
 void Scheduler::add_chunk(Sequence& seq) {
-  const int32_t rows_left = options_.max_logits - step_.num_rows;
-  int32_t len = std::min(seq.remaining(), options_.max_batch_tokens - step_.num_tokens);
+  const int32_t rows_left = options_.max_logits - current_->num_rows;
+  int32_t len = std::min(seq.remaining(), options_.max_batch_tokens - current_->num_tokens);
   // A position that is scored, like the one that is sampled from, takes a row.
   if (seq.owes_scores()) len = std::min(len, seq.next_score - 1 + rows_left - seq.cached_len);
   bool samples = len == seq.remaining() && seq.params.max_tokens > 0;
@@ -101,10 +104,13 @@ void Scheduler::add_chunk(Sequence& seq) {
                     .begin = seq.cached_len,
                     .len = len,
                     .num_scores = std::max(0, last_score - seq.next_score + 1),
-                    .samples = samples};
-  step_.chunks.push_back(chunk);
-  step_.num_tokens += len;
-  step_.num_rows += chunk.num_rows();
+                    .samples = samples,
+                    .first_score = seq.next_score,
+                    .drawn_index = seq.len(),
+                    .epoch = seq.epoch};
+  current_->chunks.push_back(chunk);
+  current_->num_tokens += len;
+  current_->num_rows += chunk.num_rows();
 }
 
 bool Scheduler::waits_for_group(const Sequence& seq) const {
@@ -114,7 +120,7 @@ bool Scheduler::waits_for_group(const Sequence& seq) const {
   if (seq.share_group == 0 || !options_.prefix_caching || shareable == 0) return false;
   return std::ranges::any_of(running_, [&](const Sequence* other) {
     return other->share_group == seq.share_group && other->cache_salt == seq.cache_salt &&
-           other->cached_len < shareable && std::ranges::equal(other->prompt(), seq.prompt());
+           other->stored_len < shareable && std::ranges::equal(other->prompt(), seq.prompt());
   });
 }
 
@@ -122,6 +128,7 @@ bool Scheduler::waits_for_group(const Sequence& seq) const {
 // block per running sequence: otherwise the next decode would push the newcomer out again, and what
 // was just preempted would come straight back.
 bool Scheduler::try_admit(Sequence& seq) {
+  if (seq.newest_unknown()) return false;  // preempted while its draw is in flight
   const int32_t num_blocks = blocks_for(seq.len());
   PrefixTree::Match match;
   if (options_.prefix_caching)
@@ -136,7 +143,10 @@ bool Scheduler::try_admit(Sequence& seq) {
   tree_.path(match.node, seq.block_table);
   seq.tree_node = match.node;
   seq.num_tree_blocks = match.num_blocks;
-  seq.cached_len = match.num_blocks * options_.block_size;
+  seq.cached_len = seq.stored_len = match.num_blocks * options_.block_size;
+  seq.slot = free_slots_.back();
+  free_slots_.pop_back();
+  ++seq.epoch;
   while (static_cast<int32_t>(seq.block_table.size()) < num_blocks)
     seq.block_table.push_back(take_block());
   if (!seq.was_admitted) {
@@ -163,13 +173,28 @@ int32_t Scheduler::take_block() {
   return pool_.allocate();
 }
 
-void Scheduler::advance(const Chunk& chunk) {
+void Scheduler::launched(const Chunk& chunk) {
   Sequence& seq = *chunk.seq;
   seq.cached_len += chunk.len;
   seq.next_score += chunk.num_scores;
-  if (!options_.prefix_caching) return;
+  ++seq.num_in_flight;
+  ++num_in_flight_;
+}
+
+bool Scheduler::stored(const Chunk& chunk) {
+  Sequence& seq = *chunk.seq;
+  --num_in_flight_;
+  --seq.num_in_flight;
+  if (seq.ended) {
+    if (seq.num_in_flight == 0)
+      std::erase_if(ended_, [&](const auto& other) { return other.get() == &seq; });
+    return false;
+  }
+  if (!seq.running || seq.epoch != chunk.epoch) return true;  // preempted meanwhile
+  seq.stored_len = chunk.begin + chunk.len;
+  if (!options_.prefix_caching) return true;
   const std::span<const int32_t> tokens(seq.tokens);
-  while ((seq.num_tree_blocks + 1) * options_.block_size <= seq.cached_len) {
+  while ((seq.num_tree_blocks + 1) * options_.block_size <= seq.stored_len) {
     int32_t& block = seq.block_table[seq.num_tree_blocks];
     const auto offset = static_cast<size_t>(seq.num_tree_blocks) * options_.block_size;
     const int32_t own = block;
@@ -180,6 +205,7 @@ void Scheduler::advance(const Chunk& chunk) {
     seq.tree_node = block;
     ++seq.num_tree_blocks;
   }
+  return true;
 }
 
 void Scheduler::preempt(Sequence& seq) {
@@ -193,20 +219,27 @@ void Scheduler::remove(Sequence& seq) {
     release_blocks(seq);
   else
     waiting_.erase(&seq);
-  sequences_.erase(seq.id);
+  const auto it = sequences_.find(seq.id);
+  if (seq.num_in_flight > 0) {
+    ended_.push_back(std::move(it->second));
+    seq.ended = true;
+  }
+  sequences_.erase(it);
 }
 
 // The tree's blocks stay there, unlocked; the sequence's own are free again.
 void Scheduler::release_blocks(Sequence& seq) {
   std::erase(running_, &seq);
   seq.running = false;
+  free_slots_.push_back(seq.slot);
+  seq.slot = -1;
   for (size_t i = seq.num_tree_blocks; i < seq.block_table.size(); ++i)
     pool_.release(seq.block_table[i]);
   tree_.unlock(seq.tree_node);
   seq.block_table.clear();
   seq.tree_node = PrefixTree::kRoot;
   seq.num_tree_blocks = 0;
-  seq.cached_len = 0;
+  seq.cached_len = seq.stored_len = 0;
 }
 
 void Scheduler::check_books() const {

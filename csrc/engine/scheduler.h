@@ -44,15 +44,26 @@ class Scheduler {
   Sequence* find(int64_t id);
   bool has_work() const { return !sequences_.empty(); }
 
-  // The next step, or null without work. Valid until the next call; every chunk of it must be
-  // answered by advance or remove before that.
+  // The next step; null without work, or while all that is left to do waits for steps in flight.
+  // Valid until the call after the next one: two steps may be in flight. Every chunk of it must be
+  // answered by launched, then stored.
   const Step* schedule();
 
-  // The chunk's KV is stored: counts it, and gives the blocks that are full now to the prefix tree.
-  void advance(const Chunk& chunk);
+  // The chunk is on its way: the next step is planned as if it were done.
+  void launched(const Chunk& chunk);
+  // The chunk's KV is stored and its tokens are known: gives the blocks that are full now to the
+  // prefix tree. chunk.seq is gone afterwards if it was removed meanwhile (false).
+  bool stored(const Chunk& chunk);
+  // Both at once.
+  void advance(const Chunk& chunk) {
+    launched(chunk);
+    stored(chunk);
+  }
 
-  // Ends a sequence, in whatever state it is, and frees what it holds.
+  // Ends a sequence, in whatever state it is, and frees what it holds. Blocks that a step in flight
+  // still writes may go to others at once: what they do with them comes later on the device.
   void remove(Sequence& seq);
+  bool has_in_flight() const { return num_in_flight_ > 0; }
 
   // Every sequence, waiting or running, in order of arrival. For ending them all.
   std::vector<Sequence*> all();
@@ -102,7 +113,11 @@ class Scheduler {
   std::unordered_map<int64_t, std::unique_ptr<Sequence>> sequences_;
   std::set<Sequence*, Before> waiting_;
   std::vector<Sequence*> running_;  // sorted by Before
-  Step step_;
+  Step steps_[2];
+  Step* current_ = &steps_[0];  // the one being scheduled
+  int32_t num_in_flight_ = 0;   // chunks
+  std::vector<std::unique_ptr<Sequence>> ended_;  // removed while in flight
+  std::vector<int32_t> free_slots_;
   uint64_t num_arrivals_ = 0;
   Counts counts_;
 };

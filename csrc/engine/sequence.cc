@@ -60,12 +60,12 @@ Sequence::Sequence(Request r, const Limits& limits)
   tokens.reserve(std::min(max_len, prompt_len + kReservedTokens));
 }
 
-Finish Sequence::finish() const {
-  if (num_generated() >= params.max_tokens) return Finish::kLength;
+Finish Sequence::finish_at(int32_t index) const {
+  if (index + 1 - prompt_len >= params.max_tokens) return Finish::kLength;
   if (!params.ignore_eos &&
-      std::ranges::find(params.stop_token_ids, tokens.back()) != params.stop_token_ids.end())
+      std::ranges::find(params.stop_token_ids, tokens[index]) != params.stop_token_ids.end())
     return Finish::kStop;
-  return len() >= max_len ? Finish::kLength : Finish::kNone;
+  return index + 1 >= max_len ? Finish::kLength : Finish::kNone;
 }
 
 }  // namespace hotpath

@@ -43,7 +43,7 @@ struct Sequence {
   SamplerState sampler;
   uint64_t arrival = 0;  // order of arrival, kept across preemption
 
-  int32_t cached_len = 0;  // KV is valid in [0, cached_len)
+  int32_t cached_len = 0;  // KV is, or will be once the steps in flight are done, in [0, cached_len)
   std::vector<int32_t> block_table;
   int32_t num_tree_blocks = 0;
   int32_t tree_node = PrefixTree::kRoot;
@@ -51,6 +51,13 @@ struct Sequence {
   int32_t prefix_len = 0;  // prompt tokens that came from the cache at first admission
   bool was_admitted = false;
   bool running = false;
+  int32_t slot = -1;  // while running: its place among the running ones, for tokens on the device
+
+  // What steps in flight know ahead of the host.
+  int32_t stored_len = 0;     // KV is valid in [0, stored_len) and its tokens are known
+  int32_t num_in_flight = 0;  // chunks launched and not completed
+  uint32_t epoch = 0;         // counts admissions: a chunk of an earlier one stored nothing of use
+  bool ended = false;         // its last record is out; it waits for its chunks in flight
   // The next prompt position whose logprob is owed; prompt_len when none is. It is scored from the
   // logits of the position before.
   int32_t next_score;
@@ -67,8 +74,15 @@ struct Sequence {
   // and so must every position whose logits are still owed.
   int32_t reusable_len() const { return owes_scores() ? next_score - 1 : len() - 1; }
 
-  // Whether the newest generated token ends the sequence.
-  Finish finish() const;
+  // Whether the generated token at tokens[index] ends the sequence.
+  Finish finish_at(int32_t index) const;
+  // A token that is drawn but not known yet (only ever the newest).
+  static constexpr int32_t kUnknown = -1;
+  bool newest_unknown() const { return tokens.back() == kUnknown; }
+  // Will end with the newest token, whatever it is.
+  bool is_full() const {
+    return num_generated() > 0 && (num_generated() >= params.max_tokens || len() >= max_len);
+  }
 };
 
 // What one forward step computes of one sequence: tokens [begin, begin + len).
@@ -78,6 +92,9 @@ struct Chunk {
   int32_t len;
   int32_t num_scores;  // prompt positions scored: [seq->next_score, + num_scores)
   bool samples;        // the chunk ends at the newest token, so the next one is drawn
+  int32_t first_score = 0;  // seq->next_score when the chunk was made
+  int32_t drawn_index = 0;  // where in seq->tokens the drawn token belongs
+  uint32_t epoch = 0;       // of seq when the chunk was made
 
   int32_t num_rows() const { return num_scores + (samples ? 1 : 0); }
 };

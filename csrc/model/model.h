@@ -40,8 +40,9 @@ class Model {
   virtual void reserve(int64_t max_tokens, int64_t max_seqs, int64_t max_seqlen,
                        int64_t max_logits) = 0;
   // Runs one step; returns logits f32 [num_logits, vocab_size], valid until the next forward.
-  // routed_experts: null, or i32 [num_tokens, num_layers, max_top_k] filled with the chosen experts
-  // (layers without MoE and unused columns stay as they are).
+  // routed_experts: null, or host i32 [num_tokens, num_layers, max_top_k], filled with the chosen
+  // experts by the time that Ops::wait says (what layers without MoE and unused columns hold is not
+  // specified).
   virtual Tensor forward(const Batch& batch, const KvTensors& kv, int32_t* routed_experts) = 0;
 };
 

@@ -100,15 +100,12 @@ class Transformer final : public Model {
     block_out_ = buffer(act, max_tokens, spec_.hidden_size);
     qkv_ = buffer(act, max_tokens, widths_.qkv);
     attention_ = buffer(act, max_tokens, widths_.attention);
-    if (widths_.inner) {
-      gate_up_ = buffer(act, max_tokens, widths_.gate_up);
-      inner_ = buffer(act, max_tokens, widths_.inner);
-    }
+    if (widths_.inner) inner_ = buffer(act, max_tokens, widths_.inner);
     if (widths_.experts) {
       router_logits_ = buffer(act, max_tokens, widths_.experts);
-      topk_ids_ = buffer(DType::kI32, max_tokens, widths_.top_k);
+      topk_ids_ = buffer(DType::kI32, max_tokens,
+                         static_cast<int64_t>(spec_.layers.size()) * widths_.top_k);
       topk_weights_ = buffer(DType::kF32, max_tokens, widths_.top_k);
-      host_topk_ids_.resize(max_tokens * widths_.top_k);
     }
     logits_rows_ = buffer(act, max_logits, spec_.hidden_size);
     logits_ = buffer(DType::kF32, max_logits, spec_.vocab_size);
@@ -125,43 +122,58 @@ class Transformer final : public Model {
     limits.num_experts = widths_.experts;
     limits.top_k = widths_.top_k;
     limits.moe_intermediate = widths_.moe_inner;
+    for (const LayerSpec& layer : spec_.layers) {
+      limits.num_heads = std::max<int64_t>(limits.num_heads, layer.mixer.num_heads);
+      limits.head_dim = std::max<int64_t>(limits.head_dim, layer.mixer.head_dim);
+    }
     ops_.reserve(limits);
   }
 
   Tensor forward(const Batch& batch, const KvTensors& kv, int32_t* routed_experts) override {
-    const int64_t tokens = batch.num_tokens;
-    const Tensor hidden = hidden_.rows(tokens), normed = normed_.rows(tokens);
-    const Tensor block_out = block_out_.rows(tokens);
-
-    ops_.begin_step(batch);
-    ops_.embed(hidden, weights_.embed);
-    for (size_t i = 0; i < spec_.layers.size(); ++i) {
-      const LayerWeights& layer = weights_.layers[i];
-      if (i == 0)
-        ops_.rmsnorm(normed, hidden, layer.attn_norm, spec_.norm_eps);
-      else
-        ops_.add_rmsnorm(normed, hidden, block_out, layer.attn_norm, spec_.norm_eps);
-      attention(i, normed, block_out, kv);
-      ops_.add_rmsnorm(normed, hidden, block_out, layer.ffn_norm, spec_.norm_eps);
-      if (spec_.layers[i].ffn.kind == "moe")
-        moe(i, normed, block_out, routed_experts);
-      else
-        dense(i, normed, block_out);
-    }
-    ops_.add_rmsnorm(normed, hidden, block_out, weights_.final_norm, spec_.norm_eps);
-
-    const int64_t rows = static_cast<int64_t>(batch.logits_indices.size());
-    const Tensor logits = logits_.rows(rows);
-    if (rows) {
-      ops_.gather_logits_rows(logits_rows_.rows(rows), normed);
-      ops_.gemm(logits, logits_rows_.rows(rows), weights_.lm_head, nullptr, false);
-    }
+    const StepShape shape = ops_.begin_step(batch);
+    ops_.run([&] { compute(shape, kv); });
     ops_.end_step();
-    return logits;
+    if (routed_experts) ops_.read_back(routed_experts, topk_ids_.rows(batch.num_tokens));
+    return logits_.rows(static_cast<int64_t>(batch.logits_indices.size()));
   }
 
  private:
-  void attention(size_t index, const Tensor& x, const Tensor& out, const KvTensors& kv) {
+  void compute(const StepShape& shape, const KvTensors& kv) {
+    const Tensor hidden = hidden_.rows(shape.tokens), normed = normed_.rows(shape.tokens);
+    ops_.embed(hidden, weights_.embed);
+    bool owes_add = false;  // block_out_ is still to be added to hidden
+    const auto norm = [&](const Tensor& w) {
+      if (owes_add)
+        ops_.add_rmsnorm(normed, hidden, block_out_.rows(shape.tokens), w, spec_.norm_eps);
+      else
+        ops_.rmsnorm(normed, hidden, w, spec_.norm_eps);
+      owes_add = false;
+    };
+    for (size_t i = 0; i < spec_.layers.size(); ++i) {
+      const LayerWeights& layer = weights_.layers[i];
+      norm(layer.attn_norm);
+      attention(i, normed, hidden, kv);
+      norm(layer.ffn_norm);
+      if (spec_.layers[i].ffn.kind == "moe") {
+        moe(i, normed, block_out_.rows(shape.tokens));
+        owes_add = true;
+      } else {
+        dense(i, normed, hidden);
+      }
+    }
+    norm(weights_.final_norm);
+    if (shape.logits == 0) return;
+    Tensor last = normed;
+    // As many rows of logits as tokens: they are the same rows.
+    if (shape.logits != shape.tokens) {
+      last = logits_rows_.rows(shape.logits);
+      ops_.gather_logits_rows(last, normed);
+    }
+    ops_.gemm(logits_.rows(shape.logits), last, weights_.lm_head, nullptr, false);
+  }
+
+  // hidden += attention(x)
+  void attention(size_t index, const Tensor& x, const Tensor& hidden, const KvTensors& kv) {
     const MixerSpec& mixer = spec_.layers[index].mixer;
     const AttentionWeights& w = weights_.layers[index].attention;
     const int64_t q_columns = int64_t{mixer.num_heads} * mixer.head_dim;
@@ -188,35 +200,30 @@ class Transformer final : public Model {
                           .head_dim = mixer.head_dim,
                           .scale = 1.0f / std::sqrt(static_cast<float>(mixer.head_dim)),
                           .window = mixer.window});
-    ops_.gemm(out, attended, w.out, mixer.out_bias ? &w.out_bias : nullptr, false);
+    ops_.gemm(hidden, attended, w.out, mixer.out_bias ? &w.out_bias : nullptr, true);
   }
 
-  void dense(size_t index, const Tensor& x, const Tensor& out) {
+  // hidden += feed-forward(x)
+  void dense(size_t index, const Tensor& x, const Tensor& hidden) {
     const FfnSpec& ffn = spec_.layers[index].ffn;
     const DenseFfnWeights& w = weights_.layers[index].dense;
-    const Tensor gate_up = view(gate_up_, x.dim(0), w.gate_up.dim(0));
     const Tensor inner = view(inner_, x.dim(0), ffn.intermediate_size);
-    ops_.gemm(gate_up, x, w.gate_up, ffn.bias ? &w.gate_up_bias : nullptr, false);
-    ops_.silu_mul(inner, gate_up);
-    ops_.gemm(out, inner, w.down, ffn.bias ? &w.down_bias : nullptr, false);
+    ops_.gemm_silu_mul(inner, x, w.gate_up, ffn.bias ? &w.gate_up_bias : nullptr);
+    ops_.gemm(hidden, inner, w.down, ffn.bias ? &w.down_bias : nullptr, true);
   }
 
-  void moe(size_t index, const Tensor& x, const Tensor& out, int32_t* routed_experts) {
+  void moe(size_t index, const Tensor& x, const Tensor& out) {
     const FfnSpec& ffn = spec_.layers[index].ffn;
     const MoeWeights& w = weights_.layers[index].moe;
     const int64_t tokens = x.dim(0);
     const Tensor router_logits = view(router_logits_, tokens, ffn.num_experts);
-    const Tensor ids = view(topk_ids_, tokens, ffn.top_k);
+    // This layer's columns of topk_ids_, whose rows hold every layer's experts of a token.
+    const Tensor ids =
+        topk_ids_.rows(tokens).columns(static_cast<int64_t>(index) * widths_.top_k, ffn.top_k);
     const Tensor weights = view(topk_weights_, tokens, ffn.top_k);
     ops_.gemm(router_logits, x, w.router, nullptr, false);
     ops_.moe_route({router_logits, ids, weights, ffn.renormalize});
     ops_.moe_experts({out, x, w.gate_up, w.down, ids, weights});
-    if (!routed_experts) return;
-    ops_.device().copy_out(host_topk_ids_.data(), ids.data, ids.bytes());
-    const int64_t layers = static_cast<int64_t>(spec_.layers.size());
-    for (int64_t t = 0; t < tokens; ++t)
-      std::copy_n(host_topk_ids_.data() + t * ffn.top_k, ffn.top_k,
-                  routed_experts + (t * layers + static_cast<int64_t>(index)) * widths_.top_k);
   }
 
   // The first rows * columns elements of a buffer as a dense [rows, columns].
@@ -259,11 +266,11 @@ class Transformer final : public Model {
   // Activations, [max_tokens, columns] unless said; columns are the widest layer's.
   Tensor hidden_;     // the residual stream
   Tensor normed_;     // input of a mixer or ffn
-  Tensor block_out_;  // output of a mixer or ffn, added to hidden_ by the next norm
-  Tensor qkv_, attention_, gate_up_, inner_;
-  Tensor router_logits_, topk_ids_, topk_weights_;
+  Tensor block_out_;  // output of an expert layer, added to hidden_ by the next norm
+  Tensor qkv_, attention_, inner_;
+  Tensor router_logits_, topk_weights_;
+  Tensor topk_ids_;  // i32 [max_tokens, num_layers * max_top_k], zero where a layer has no experts
   Tensor logits_rows_, logits_;  // [max_logits, ...]
-  std::vector<int32_t> host_topk_ids_;
 };
 
 }  // namespace

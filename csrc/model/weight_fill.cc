@@ -165,6 +165,39 @@ std::vector<Chunk> split(const Copies& copies) {
   return chunks;
 }
 
+// The readers' uploaders: as many as there are readers at a time.
+class Uploaders {
+ public:
+  explicit Uploaders(Device& device) : device_(device) {}
+  // Fills `bytes` through fill(staging) and sends them to dst.
+  void send(void* dst, uint64_t bytes, const std::function<void(char*)>& fill) {
+    std::unique_ptr<Uploader> uploader = take();
+    fill(uploader->stage(bytes));
+    uploader->send(dst, bytes);
+    std::lock_guard lock(mutex_);
+    idle_.push_back(std::move(uploader));
+  }
+  void finish() {
+    for (auto& uploader : idle_) uploader->finish();
+  }
+
+ private:
+  std::unique_ptr<Uploader> take() {
+    {
+      std::lock_guard lock(mutex_);
+      if (!idle_.empty()) {
+        std::unique_ptr<Uploader> uploader = std::move(idle_.back());
+        idle_.pop_back();
+        return uploader;
+      }
+    }
+    return device_.uploader();
+  }
+  Device& device_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Uploader>> idle_;
+};
+
 // Frees the allocation unless release() was called: a failed load leaves nothing behind.
 struct Guard {
   Device& device;
@@ -191,6 +224,7 @@ void* WeightPlan::read(Device& device, const LoadProgress& progress) {
   char* base = static_cast<char*>(guard.base);
   std::vector<Chunk> chunks = split(copies_);
   std::atomic<uint64_t> done{0};
+  Uploaders uploaders(device);
   run_with_progress(chunks.size(), device.num_threads(), total_bytes_, done, progress,
                     [&](size_t i) {
                       const Chunk& chunk = chunks[i];
@@ -200,12 +234,13 @@ void* WeightPlan::read(Device& device, const LoadProgress& progress) {
                       if (device.host_visible()) {
                         file.read(dst, chunk.bytes, copy.ref->offset + chunk.begin);
                       } else {
-                        std::vector<char> staging(chunk.bytes);
-                        file.read(staging.data(), chunk.bytes, copy.ref->offset + chunk.begin);
-                        device.copy_in(dst, staging.data(), chunk.bytes);
+                        uploaders.send(dst, chunk.bytes, [&](char* staging) {
+                          file.read(staging, chunk.bytes, copy.ref->offset + chunk.begin);
+                        });
                       }
                       done += chunk.bytes;
                     });
+  uploaders.finish();
   return guard.release();
 }
 
@@ -214,6 +249,7 @@ void* WeightPlan::fill_random(Device& device, uint64_t seed, const LoadProgress&
   char* base = static_cast<char*>(guard.base);
   std::vector<Chunk> chunks = split(copies_);
   std::atomic<uint64_t> done{0};
+  Uploaders uploaders(device);
   run_with_progress(
       chunks.size(), device.num_threads(), total_bytes_, done, progress, [&](size_t i) {
         const Chunk& chunk = chunks[i];
@@ -225,13 +261,14 @@ void* WeightPlan::fill_random(Device& device, uint64_t seed, const LoadProgress&
           random_values(dst, copy.dtype, copy.kind, tensor_seed, chunk.begin / size,
                         chunk.bytes / size);
         } else {
-          std::vector<char> staging(chunk.bytes);
-          random_values(staging.data(), copy.dtype, copy.kind, tensor_seed, chunk.begin / size,
-                        chunk.bytes / size);
-          device.copy_in(dst, staging.data(), chunk.bytes);
+          uploaders.send(dst, chunk.bytes, [&](char* staging) {
+            random_values(staging, copy.dtype, copy.kind, tensor_seed, chunk.begin / size,
+                          chunk.bytes / size);
+          });
         }
         done += chunk.bytes;
       });
+  uploaders.finish();
   return guard.release();
 }
 

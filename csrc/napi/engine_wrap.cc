@@ -37,6 +37,15 @@ Registry& registry() {
   return instance;
 }
 
+// That of the embedding, for checkpoints whose tensors differ: "f32", "f16" or "bf16".
+std::string weight_dtype(const std::vector<TensorRef>& tensors, const LoadOptions& options) {
+  if (options.dummy) return options.dummy_dtype;
+  for (const TensorRef& tensor : tensors)
+    if (tensor.role == "embed")
+      return tensor.dtype == "F32" ? "f32" : tensor.dtype == "F16" ? "f16" : "bf16";
+  return "bf16";  // the load refuses a checkpoint without one
+}
+
 struct Call {
   napi_value self = nullptr;
   napi_value args[3] = {};
@@ -118,6 +127,8 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
   try {
     BackendOptions backend;
     backend.num_threads = options.num_threads;
+    backend.activation_dtype = options.activation_dtype == "auto" ? weight_dtype(tensors, options)
+                                                                  : options.activation_dtype;
     auto ops = create_ops(options.device, backend);
     auto model = options.dummy
                      ? Model::dummy(spec, options.dummy_dtype, options.dummy_seed, *ops, progress)

@@ -280,7 +280,11 @@ LoadOptions read_options(const Field& field) {
   engine.max_batch_tokens = static_cast<int>(field.at("maxBatchTokens").integer(1, 1 << 24));
   engine.max_model_len = field.at("maxModelLen").int32(1);
   engine.block_size = static_cast<int>(field.at("blockSize").integer(1, 1 << 16));
-  engine.kv_cache_bytes = field.at("kvCacheBytes").integer(1, kMaxSafeInteger);
+  engine.kv_cache_bytes = field.at("kvCacheBytes").integer(0, kMaxSafeInteger);
+  if (const Field share = field.at("memoryShare"); !share.is_undefined())
+    engine.memory_share = share.real(0, 1);
+  if (const Field dtype = field.at("activationDtype"); !dtype.is_undefined())
+    options.activation_dtype = dtype.one_of({"auto", "f32", "f16", "bf16"});
   engine.kv_cache_dtype = field.at("kvCacheDtype").one_of({"f32", "f16", "bf16"});
   engine.prefix_caching = field.at("prefixCaching").boolean();
   engine.capture_routed_experts = field.at("captureRoutedExperts").boolean();

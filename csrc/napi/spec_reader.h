@@ -60,6 +60,7 @@ class Field {
 struct LoadOptions {
   std::string device;
   int num_threads = 0;
+  std::string activation_dtype = "auto";  // CUDA; "auto": the weights'
   EngineOptions engine;
   bool dummy = false;
   std::string dummy_dtype;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,18 @@ struct DeviceInfo {
   std::string unavailable;  // why it cannot be used; empty when it can
 };
 
+// One reader's way to the device while weights load: host memory that the device copies from while
+// the reader fills the next piece. Not thread-safe; its destructor waits for all copies.
+class Uploader {
+ public:
+  virtual ~Uploader() = default;
+  // Memory for the next piece, of at least `bytes`; waits until it is free again.
+  virtual char* stage(size_t bytes) = 0;
+  // Starts copying the first `bytes` of what stage returned to dst.
+  virtual void send(void* dst, size_t bytes) = 0;
+  virtual void finish() = 0;  // waits for all copies
+};
+
 // Memory of one device. On the CPU, host memory is device memory.
 class Device {
  public:
@@ -29,6 +42,8 @@ class Device {
   virtual void copy_out(void* host, const void* src, size_t bytes) = 0;
   // True when the device reads mmapped checkpoint bytes in place (CPU).
   virtual bool host_visible() const = 0;
+  // Null where host_visible().
+  virtual std::unique_ptr<Uploader> uploader() { return nullptr; }
   virtual int num_threads() const = 0;
 };
 

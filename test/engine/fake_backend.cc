@@ -1,5 +1,8 @@
 #include "fake_backend.h"
 
+#include <cstdlib>
+#include <unordered_map>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -125,22 +128,66 @@ SampleResult sample_row(const float* logits, const SampleRow& row, std::vector<i
   return result;
 }
 
+namespace {
+// By slot. The forward and the draws of an engine are made by its one thread.
+thread_local std::unordered_map<int32_t, int32_t> last_tokens;
+}  // namespace
+
+bool FakeOps::asynchronous() const { return std::getenv("HOTPATH_FAKE_OVERLAP") != nullptr; }
+
+uint64_t FakeOps::ticket() { return next_ticket_++; }
+
+void FakeOps::wait(uint64_t ticket) {
+  for (Drawn& d : drawn_) {
+    if (d.ticket > ticket) continue;
+    size_t top = 0;
+    for (size_t i = 0; i < d.results.size(); ++i) {
+      const size_t n = d.top_counts[i];
+      d.out[i].token = d.results[i].token;
+      d.out[i].logprob = d.results[i].logprob;
+      std::copy_n(d.top_ids.begin() + top, n, d.out[i].top_ids);
+      std::copy_n(d.top_logprobs.begin() + top, n, d.out[i].top_logprobs);
+      top += n;
+    }
+  }
+  std::erase_if(drawn_, [&](const Drawn& d) { return d.ticket <= ticket; });
+}
+
 void FakeOps::sample(const Tensor& logits, std::span<const SampleRow> rows,
                      std::span<SampleResult> results) {
   check(!rows.empty() && rows.size() == results.size(), "sample: ", rows.size(), " rows, ",
         results.size(), " results");
   check(logits.dim(0) == static_cast<int64_t>(rows.size()), "sample: ", logits.to_string(), " for ",
         rows.size(), " rows");
-  std::vector<int32_t> top_ids;
-  std::vector<float> top_logprobs;
+  Drawn drawn;
+  drawn.ticket = next_ticket_;
+  drawn.out = results;
   for (size_t i = 0; i < rows.size(); ++i) {
-    const SampleResult r =
-        sample_row(logits.row<float>(static_cast<int64_t>(i)), rows[i], top_ids, top_logprobs);
-    results[i].token = r.token;
-    if (rows[i].num_logprobs >= 0) results[i].logprob = r.logprob;
-    std::ranges::copy(top_ids, results[i].top_ids);
-    std::ranges::copy(top_logprobs, results[i].top_logprobs);
+    SampleRow row = rows[i];
+    std::vector<int32_t> seen(row.seen_tokens.begin(), row.seen_tokens.end());
+    std::vector<int32_t> counts(row.seen_counts.begin(), row.seen_counts.end());
+    if (row.pending) {
+      const int32_t token = last_tokens.at(row.slot);
+      const auto at = std::ranges::find(seen, token);
+      if (at == seen.end())
+        seen.push_back(token), counts.push_back(1);
+      else
+        ++counts[at - seen.begin()];
+      row.seen_tokens = seen, row.seen_counts = counts;
+    }
+    std::vector<int32_t> top_ids;
+    std::vector<float> top_logprobs;
+    SampleResult r =
+        sample_row(logits.row<float>(static_cast<int64_t>(i)), row, top_ids, top_logprobs);
+    if (row.slot >= 0) last_tokens[row.slot] = std::max(r.token, 0);
+    if (row.num_logprobs < 0) r.logprob = 0;
+    drawn.results.push_back(r);
+    drawn.top_counts.push_back(top_ids.size());
+    drawn.top_ids.insert(drawn.top_ids.end(), top_ids.begin(), top_ids.end());
+    drawn.top_logprobs.insert(drawn.top_logprobs.end(), top_logprobs.begin(), top_logprobs.end());
   }
+  drawn_.push_back(std::move(drawn));
+  if (!asynchronous()) wait(next_ticket_);
 }
 
 ModelSpec fake_spec() {
@@ -223,7 +270,8 @@ Tensor FakeModel::forward(const Batch& b, const KvTensors& kv, int32_t* routed_e
     for (int layer = 0; layer < kLayers; ++layer)
       for (const Tensor* cache : {&kv.k[layer], &kv.v[layer]}) {
         float* cell = cache->as<float>() + int64_t{b.slot_mapping[t]} * kHeadDim;
-        cell[0] = static_cast<float>(b.input_ids[t]);
+        cell[0] = static_cast<float>(b.input_ids[t] >= 0 ? b.input_ids[t]
+                                                            : last_tokens.at(-1 - b.input_ids[t]));
         cell[1] = static_cast<float>(b.positions[t]);
       }
 

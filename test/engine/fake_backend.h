@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <unordered_set>
 #include <vector>
 
@@ -50,10 +51,22 @@ class FakeOps final : public Ops {
   Device& device() override { return device_; }
   DType activation_dtype() const override { return DType::kF32; }
   void reserve(const OpLimits&) override {}
-  void begin_step(const Batch&) override {}
+  StepShape begin_step(const Batch& b) override {
+    return {b.num_tokens, static_cast<int64_t>(b.logits_indices.size())};
+  }
+  void run(const std::function<void()>& body) override { body(); }
   void end_step() override {}
+  // With HOTPATH_FAKE_OVERLAP set the results of a draw are there after wait() only, and the engine
+  // runs a step ahead of them.
+  bool asynchronous() const override;
+  uint64_t ticket() override;
+  void wait(uint64_t ticket) override;
+  void read_back(void*, const Tensor&) override { unused(); }
   void embed(const Tensor&, const Tensor&) override { unused(); }
   void gemm(const Tensor&, const Tensor&, const Tensor&, const Tensor*, bool) override { unused(); }
+  void gemm_silu_mul(const Tensor&, const Tensor&, const Tensor&, const Tensor*) override {
+    unused();
+  }
   void rmsnorm(const Tensor&, const Tensor&, const Tensor&, float) override { unused(); }
   void add_rmsnorm(const Tensor&, const Tensor&, const Tensor&, const Tensor&, float) override {
     unused();
@@ -68,8 +81,18 @@ class FakeOps final : public Ops {
               std::span<SampleResult> results) override;
 
  private:
+  struct Drawn {
+    uint64_t ticket;
+    std::vector<SampleResult> results;
+    std::vector<size_t> top_counts;
+    std::vector<int32_t> top_ids;
+    std::vector<float> top_logprobs;
+    std::span<SampleResult> out;
+  };
   static void unused();
   FakeDevice device_;
+  uint64_t next_ticket_ = 1;
+  std::vector<Drawn> drawn_;
 };
 
 // What one row gives: shared by FakeOps and by expected().

@@ -5,6 +5,8 @@
 #include <exception>
 #include <vector>
 
+#include "../device.h"
+
 namespace hotpath::test {
 
 namespace {
@@ -26,6 +28,10 @@ bool run(const Test& test) {
     std::printf("ok   %s\n", test.name);
     std::fflush(stdout);
     return true;
+  } catch (const Skip& e) {
+    std::printf("skip %s: %s\n", test.name, e.what());
+    std::fflush(stdout);
+    return true;
   } catch (const std::exception& e) {
     message = e.what();
   } catch (...) {
@@ -41,6 +47,12 @@ bool run(const Test& test) {
 bool add_test(const char* name, TestFunction function) {
   tests().push_back({name, function});
   return true;
+}
+
+std::string device_under_test() {
+  const std::string device = device_of_environment();
+  if (const std::string why = why_unavailable(device); !why.empty()) throw Skip(why);
+  return device;
 }
 
 int main(int argc, char** argv) {

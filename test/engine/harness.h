@@ -2,6 +2,7 @@
 
 // A test harness of one page: TEST(name) { ... } registers, EXPECT and friends throw with file and
 // line. `hotpath_native_tests` runs all; `--list` prints the names; names as arguments run those.
+// Tests of a real model run on DEVICE (see test/device.h) and are skipped where it cannot be used.
 
 #include <sstream>
 #include <stdexcept>
@@ -17,6 +18,14 @@ bool add_test(const char* name, TestFunction function);
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+// Thrown by a test that cannot run here; the message says why.
+struct Skip : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// The device that tests of a real model run on; throws Skip where it cannot be used.
+std::string device_under_test();
 
 template <typename... Args>
 [[noreturn]] void fail_at(const char* file, int line, const Args&... args) {

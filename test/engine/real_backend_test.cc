@@ -1,4 +1,4 @@
-// The engine on the CPU back end and a small random model: what a request gets must not depend, bit
+// The engine on a real back end and small random models: what a request gets must not depend, bit
 // for bit, on its neighbours, on chunking, on preemption or on cached prefixes.
 
 #include <algorithm>
@@ -12,27 +12,35 @@
 namespace hotpath::test {
 namespace {
 
-ModelSpec small_spec() {
+ModelSpec make_spec(int hidden_size, int vocab_size, int head_dim, int intermediate_size,
+                    int moe_intermediate_size) {
   ModelSpec spec;
   spec.family = "test";
-  spec.hidden_size = 32;
-  spec.vocab_size = 97;
+  spec.hidden_size = hidden_size;
+  spec.vocab_size = vocab_size;
   spec.max_position = 256;
   spec.tie_embeddings = true;
   spec.layers.resize(2);
   for (LayerSpec& layer : spec.layers) {
     layer.mixer.num_heads = 4;
     layer.mixer.num_kv_heads = 2;
-    layer.mixer.head_dim = 8;
+    layer.mixer.head_dim = head_dim;
     layer.mixer.qk_norm = true;
-    layer.mixer.rope.rotary_dim = 8;
+    layer.mixer.rope.rotary_dim = head_dim;
   }
   spec.layers[0].mixer.window = 11;
-  spec.layers[0].ffn = {.kind = "dense", .intermediate_size = 48};
-  spec.layers[1].ffn = {
-      .kind = "moe", .intermediate_size = 16, .num_experts = 6, .top_k = 2, .renormalize = true};
+  spec.layers[0].ffn = {.kind = "dense", .intermediate_size = intermediate_size};
+  spec.layers[1].ffn = {.kind = "moe",
+                        .intermediate_size = moe_intermediate_size,
+                        .num_experts = 6,
+                        .top_k = 2,
+                        .renormalize = true};
   return spec;
 }
+
+// Sizes that no fast kernel takes, and sizes that all of them take.
+ModelSpec odd_spec() { return make_spec(32, 97, 8, 48, 16); }
+ModelSpec aligned_spec() { return make_spec(256, 1000, 64, 512, 128); }
 
 struct Asked {
   std::vector<int32_t> prompt;
@@ -48,12 +56,14 @@ struct Answer {
 };
 
 // All of the requests at once.
-std::vector<Answer> run(const EngineOptions& options, const std::string& weights,
+std::vector<Answer> run(const std::string& device, const ModelSpec& spec,
+                        const EngineOptions& options, const std::string& weights,
                         const std::vector<Asked>& requests, EngineStats& stats) {
   BackendOptions backend;
   backend.num_threads = 2;
-  auto ops = create_ops("cpu", backend);
-  auto model = Model::dummy(small_spec(), weights, 7, *ops, {});
+  backend.activation_dtype = weights;
+  auto ops = create_ops(device, backend);
+  auto model = Model::dummy(spec, weights, 7, *ops, {});
   std::mutex mutex;
   std::condition_variable woken;
   bool pending = false;
@@ -101,7 +111,8 @@ std::vector<Answer> run(const EngineOptions& options, const std::string& weights
   return answers;
 }
 
-void compare(const char* weights, const char* kv_dtype) {
+void compare(const ModelSpec& spec, const char* weights, const char* kv_dtype, int block_size) {
+  const std::string device = device_under_test();
   std::vector<Asked> requests;
   for (int i = 0; i < 64; ++i) {
     Asked a{make_prompt(1 + i * 11 % 60, static_cast<uint64_t>(i)), greedy(2 + i * 7 % 45)};
@@ -116,23 +127,25 @@ void compare(const char* weights, const char* kv_dtype) {
   }
   EngineOptions options;
   options.max_model_len = 110;
-  options.block_size = 4;
+  options.block_size = block_size;
   options.kv_cache_dtype = kv_dtype;
   options.capture_routed_experts = true;
   options.max_running_seqs = 64;
   options.max_batch_tokens = 70;
-  const int64_t block = int64_t{2} * 2 * 2 * 8 * 4 * (std::string(kv_dtype) == "f32" ? 4 : 2);
-  options.kv_cache_bytes = 45 * block;  // two or three long requests
+  // Keys and values of two layers of two heads each.
+  const int64_t token =
+      int64_t{2} * 2 * 2 * spec.layers[0].mixer.head_dim * (std::string(kv_dtype) == "f32" ? 4 : 2);
+  options.kv_cache_bytes = 180 * token;  // two or three long requests
   EngineStats stats;
-  const std::vector<Answer> together = run(options, weights, requests, stats);
+  const std::vector<Answer> together = run(device, spec, options, weights, requests, stats);
   EXPECT(stats.preemptions > 0 && stats.cached_prompt_tokens > 0, "preemptions ", stats.preemptions,
          ", cached ", stats.cached_prompt_tokens);
 
-  options.kv_cache_bytes = 400 * block;
+  options.kv_cache_bytes = 1600 * token;
   options.prefix_caching = false;
   options.max_running_seqs = 1;
   options.max_batch_tokens = 110;
-  const std::vector<Answer> alone = run(options, weights, requests, stats);
+  const std::vector<Answer> alone = run(device, spec, options, weights, requests, stats);
   for (size_t i = 0; i < requests.size(); ++i) {
     EXPECT(alone[i].finish == 2 || alone[i].finish == 1, "request ", i, " ended with ",
            alone[i].finish);
@@ -141,8 +154,21 @@ void compare(const char* weights, const char* kv_dtype) {
   }
 }
 
-TEST(real_model_gives_64_requests_what_each_gets_alone_f32) { compare("f32", "f32"); }
-TEST(real_model_gives_64_requests_what_each_gets_alone_bf16) { compare("bf16", "bf16"); }
+TEST(real_model_gives_64_requests_what_each_gets_alone_f32) {
+  compare(odd_spec(), "f32", "f32", 4);
+}
+TEST(real_model_gives_64_requests_what_each_gets_alone_bf16) {
+  compare(odd_spec(), "bf16", "bf16", 4);
+}
+TEST(real_model_of_aligned_sizes_gives_64_requests_what_each_gets_alone_f32) {
+  compare(aligned_spec(), "f32", "f32", 16);
+}
+TEST(real_model_of_aligned_sizes_gives_64_requests_what_each_gets_alone_f16) {
+  compare(aligned_spec(), "f16", "f16", 16);
+}
+TEST(real_model_of_aligned_sizes_gives_64_requests_what_each_gets_alone_bf16) {
+  compare(aligned_spec(), "bf16", "bf16", 16);
+}
 
 }  // namespace
 }  // namespace hotpath::test

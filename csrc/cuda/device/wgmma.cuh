@@ -1,0 +1,131 @@
+#pragma once
+
+// wgmma.mma_async m64nNk16 (both operands in shared memory, K-major, float accumulators) and the
+// cluster and store pieces that the wgmma kernels share. Included by *_sm90.cu files only.
+
+#include "cuda/device/hopper.cuh"
+
+namespace hotpath::cuda {
+
+// All threads of all blocks of the cluster; what each did before is visible to the others after.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+__device__ __forceinline__ uint32_t cluster_rank() {
+  uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+// The address, for mbarrier_arrive_remote, of `smem` in block `block` of the cluster.
+__device__ __forceinline__ uint32_t cluster_address(uint32_t smem, uint32_t block) {
+  uint32_t remote;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(smem), "r"(block));
+  return remote;
+}
+// For a stage that was only read: with .release.cluster it would wait for a memory barrier, some
+// 0.7 us each time.
+__device__ __forceinline__ void mbarrier_arrive_remote(uint32_t bar) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(bar) : "memory");
+}
+// Until every bulk store of this thread is complete in global memory.
+__device__ __forceinline__ void bulk_wait_all() {
+  asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
+}
+// Four 8x8 matrices of 16-bit elements; lane 8 i + r gives the address of row r of matrix i.
+__device__ __forceinline__ void stmatrix_x4(uint32_t smem, uint32_t a, uint32_t b, uint32_t c,
+                                            uint32_t d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(smem),
+               "r"(a), "r"(b), "r"(c), "r"(d)
+               : "memory");
+}
+
+// d[N / 2] (+)= A[64, 16] B[N, 16]^T, asynchronous, by one warpgroup. Lane 4 g + t of warp w holds
+// d[4 i + {0, 1, 2, 3}] = (row 16 w + g, columns 8 i + 2 t, + 1), (row 16 w + g + 8, same).
+// add = 0: the old d is not read.
+template <typename T, int N>
+struct Wgmma;
+
+// The register list of d is put together from pieces of eight.
+
+#define HP_D0 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define HP_D1 "%8,%9,%10,%11,%12,%13,%14,%15"
+#define HP_D2 "%16,%17,%18,%19,%20,%21,%22,%23"
+#define HP_D3 "%24,%25,%26,%27,%28,%29,%30,%31"
+#define HP_D4 "%32,%33,%34,%35,%36,%37,%38,%39"
+#define HP_D5 "%40,%41,%42,%43,%44,%45,%46,%47"
+#define HP_D6 "%48,%49,%50,%51,%52,%53,%54,%55"
+#define HP_D7 "%56,%57,%58,%59,%60,%61,%62,%63"
+#define HP_D8 "%64,%65,%66,%67,%68,%69,%70,%71"
+#define HP_D9 "%72,%73,%74,%75,%76,%77,%78,%79"
+#define HP_D10 "%80,%81,%82,%83,%84,%85,%86,%87"
+#define HP_D11 "%88,%89,%90,%91,%92,%93,%94,%95"
+#define HP_D12 "%96,%97,%98,%99,%100,%101,%102,%103"
+#define HP_D13 "%104,%105,%106,%107,%108,%109,%110,%111"
+#define HP_D14 "%112,%113,%114,%115,%116,%117,%118,%119"
+#define HP_D15 "%120,%121,%122,%123,%124,%125,%126,%127"
+#define HP_F8(b)                                                                               \
+  "+f"(d[b]), "+f"(d[b + 1]), "+f"(d[b + 2]), "+f"(d[b + 3]), "+f"(d[b + 4]), "+f"(d[b + 5]), \
+      "+f"(d[b + 6]), "+f"(d[b + 7])
+#define HP_WGMMA(T, TYPE, N, REGS, A, B, P, ...)                                                 \
+  template <>                                                                                    \
+  struct Wgmma<T, N> {                                                                           \
+    static __device__ __forceinline__ void mma(float (&d)[N / 2], uint64_t a, uint64_t b,        \
+                                               int add) {                                        \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P                                         \
+                   ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" REGS \
+                   "}, " A ", " B ", p, 1, 1, 0, 0;\n}\n"                                        \
+                   : __VA_ARGS__                                                                 \
+                   : "l"(a), "l"(b), "r"(add));                                                  \
+    }                                                                                            \
+  };
+#define HP_WGMMA_BOTH(N, REGS, A, B, P, ...)             \
+  HP_WGMMA(bf16, "bf16", N, REGS, A, B, P, __VA_ARGS__) \
+  HP_WGMMA(f16, "f16", N, REGS, A, B, P, __VA_ARGS__)
+
+HP_WGMMA_BOTH(32, HP_D0 "," HP_D1, "%16", "%17", "%18", HP_F8(0), HP_F8(8))
+HP_WGMMA_BOTH(64, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3, "%32", "%33", "%34", HP_F8(0), HP_F8(8),
+              HP_F8(16), HP_F8(24))
+HP_WGMMA_BOTH(96, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5, "%48", "%49", "%50",
+              HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40))
+HP_WGMMA_BOTH(128, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7,
+              "%64", "%65", "%66", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40),
+              HP_F8(48), HP_F8(56))
+HP_WGMMA_BOTH(160, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+              HP_D8 "," HP_D9, "%80", "%81", "%82", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24),
+              HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72))
+HP_WGMMA_BOTH(192, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+              HP_D8 "," HP_D9 "," HP_D10 "," HP_D11, "%96", "%97", "%98", HP_F8(0), HP_F8(8),
+              HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64),
+              HP_F8(72), HP_F8(80), HP_F8(88))
+HP_WGMMA_BOTH(224, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+              HP_D8 "," HP_D9 "," HP_D10 "," HP_D11 "," HP_D12 "," HP_D13, "%112", "%113", "%114",
+              HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48),
+              HP_F8(56), HP_F8(64), HP_F8(72), HP_F8(80), HP_F8(88), HP_F8(96), HP_F8(104))
+HP_WGMMA_BOTH(256, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+              HP_D8 "," HP_D9 "," HP_D10 "," HP_D11 "," HP_D12 "," HP_D13 "," HP_D14 "," HP_D15,
+              "%128", "%129", "%130", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32),
+              HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72), HP_F8(80), HP_F8(88),
+              HP_F8(96), HP_F8(104), HP_F8(112), HP_F8(120))
+
+#undef HP_D0
+#undef HP_D1
+#undef HP_D2
+#undef HP_D3
+#undef HP_D4
+#undef HP_D5
+#undef HP_D6
+#undef HP_D7
+#undef HP_D8
+#undef HP_D9
+#undef HP_D10
+#undef HP_D11
+#undef HP_D12
+#undef HP_D13
+#undef HP_D14
+#undef HP_D15
+#undef HP_F8
+#undef HP_WGMMA
+#undef HP_WGMMA_BOTH
+
+}  // namespace hotpath::cuda

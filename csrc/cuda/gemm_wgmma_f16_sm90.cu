@@ -1,0 +1,8 @@
+#include "cuda/device/gemm_wgmma.cuh"
+
+namespace hotpath::cuda {
+
+template void launch_wgmma<f16>(const Context&, const WgmmaPlan&, bool, const WgmmaMaps&,
+                                const WgmmaParams&);
+
+}  // namespace hotpath::cuda

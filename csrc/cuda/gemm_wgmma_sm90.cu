@@ -1,0 +1,143 @@
+#include <algorithm>
+
+#include "cuda/device/gemm_wgmma.cuh"
+#include "cuda/gemm_wgmma.h"
+
+namespace hotpath::cuda {
+
+extern template void launch_wgmma<bf16>(const Context&, const WgmmaPlan&, bool, const WgmmaMaps&,
+                                        const WgmmaParams&);
+extern template void launch_wgmma<f16>(const Context&, const WgmmaPlan&, bool, const WgmmaMaps&,
+                                       const WgmmaParams&);
+
+namespace {
+
+struct Tile {
+  int m, n;
+  bool segmented;  // also built for more than one K segment
+};
+constexpr Tile kWgmmaTiles[] = {{128, 256, false}, {128, 224, false}, {128, 192, false},
+                                {128, 160, false}, {128, 128, true},  {128, 96, false},
+                                {128, 64, true},   {64, 128, false},  {64, 96, false},
+                                {64, 64, true},    {64, 32, true}};
+
+// A row-major matrix of 16-bit elements, read or written in boxes of [box_rows][box_columns].
+void encode(const Context& ctx, CUtensorMap* map, const Tensor& t, int64_t box_columns,
+            int64_t box_rows) {
+  const cuuint64_t dims[2] = {static_cast<cuuint64_t>(t.dim(1)),
+                              static_cast<cuuint64_t>(t.dim(0))};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(t.row_stride) * 2};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(box_columns),
+                             static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t steps[2] = {1, 1};
+  const CUtensorMapSwizzle swizzle = box_columns == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+                                     : box_columns == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                         : CU_TENSOR_MAP_SWIZZLE_32B;
+  const CUresult status = ctx.encode_tiled(
+      map, t.dtype == DType::kBF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                   : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+      2, t.data, dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+      CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  check(status == CUDA_SUCCESS, "gemm_wgmma: cuTensorMapEncodeTiled gave ",
+        static_cast<int>(status), " for ", t.to_string(), ", row stride ", t.row_stride, ", box ",
+        box_rows, " x ", box_columns);
+}
+
+bool aligned(const Tensor& t, int64_t bytes) {
+  return reinterpret_cast<uintptr_t>(t.data) % bytes == 0 &&
+         t.row_stride * static_cast<int64_t>(dtype_size(t.dtype)) % bytes == 0;
+}
+
+}  // namespace
+
+WgmmaPlan plan_wgmma(const Context& ctx, int64_t m, int64_t n, int64_t k, bool silu_mul) {
+  const bool segmented = k_segments(n, k) > 1;
+  const double k_blocks = ceil_div(k, 64);
+  WgmmaPlan best{};
+  double best_time = 0;
+  for (const Tile& tile : kWgmmaTiles) {
+    if (segmented && !tile.segmented) continue;
+    const int tiles_m = ceil_div(m, tile.m), tiles_n = ceil_div(n, tile.n);
+    for (const auto [cluster_m, cluster_n] : {std::pair{2, 1}, std::pair{1, 2}}) {
+      const int units = ceil_div(tiles_m, cluster_m) * ceil_div(tiles_n, cluster_n);
+      const int waves = ceil_div(units, ctx.num_sms / (cluster_m * cluster_n));
+      // Cycles per 64 of K: tensor cores (2 x 1024 multiply-adds), the SM's port, its part of L2.
+      const double compute = tile.m / 64 * tile.n * 2.0;
+      const double port = (tile.m + tile.n) * 2.0;
+      const double l2 = (tile.m / cluster_n + tile.n / cluster_m) * 128.0 / 32.0;
+      const double time =
+          waves * (k_blocks * std::max({compute, port, l2}) + 1000 + tile.m * tile.n / 32.0);
+      if (best.tile_m == 0 || time < best_time) {
+        best_time = time;
+        best = {tile.m, tile.n, cluster_m, cluster_n,
+                std::max(1, 2048 / (tile.m * cluster_m))};
+      }
+    }
+  }
+  return best;
+}
+
+void gemm_wgmma_as(const Context& ctx, const GemmArgs& args, const WgmmaPlan& plan) {
+  const Tensor &x = args.x, &w = args.w, &y = args.y;
+  const int64_t m = x.dim(0), k = x.dim(1), n = w.dim(0);
+  const int64_t n_out = args.silu_mul ? n / 2 : n;
+  check(x.ndim == 2 && w.ndim == 2 && y.ndim == 2 && w.dim(1) == k && y.dim(0) == m &&
+            y.dim(1) == n_out && n % 2 == 0 && k > 0,
+        "gemm_wgmma: expected y[M, N] = x[M, K] w[N, K]^T, N even; received ", y.to_string(), ", ",
+        x.to_string(), ", ", w.to_string());
+  check((x.dtype == DType::kBF16 || x.dtype == DType::kF16) && w.dtype == x.dtype &&
+            (y.dtype == x.dtype || y.dtype == DType::kF32),
+        "gemm_wgmma: expected x, w of one 16-bit dtype and y of it or f32; received ",
+        y.to_string(), ", ", x.to_string(), ", ", w.to_string());
+  check(aligned(x, 16) && aligned(w, 16) && w.contiguous(),
+        "gemm_wgmma: expected 16-byte aligned rows; received ", x.to_string(), ", row stride ",
+        x.row_stride, ", ", w.to_string(), ", row stride ", w.row_stride);
+  check(!args.bias || (args.bias->ndim == 1 && args.bias->dim(0) == n),
+        "gemm_wgmma: expected a bias of ", n, " elements");
+  if (m == 0 || n == 0) return;
+
+  const bool split_halves = args.silu_mul && plan.cluster_m == 1;
+  WgmmaParams p{};
+  p.y = y.data;
+  p.bias = args.bias ? args.bias->data : nullptr;
+  p.bias_dtype = args.bias ? args.bias->dtype : DType::kF32;
+  p.y_stride = y.row_stride;
+  p.m = static_cast<int>(m);
+  p.n = static_cast<int>(n);
+  p.n_out = static_cast<int>(n_out);
+  p.k_blocks = ceil_div(k, 64);
+  p.segment_blocks = static_cast<int>(segment_length(n, k) / 64);
+  p.cluster_m = plan.cluster_m;
+  p.cluster_n = plan.cluster_n;
+  p.lead = plan.lead < p.k_blocks ? plan.lead : 0;
+  // With silu_mul a tile has tile_n / 2 gate rows and the tile_n / 2 up rows that belong to them.
+  p.units_m = ceil_div(m, plan.tile_m * plan.cluster_m);
+  p.units_n = ceil_div(n, plan.tile_n * plan.cluster_n);
+  p.group = plan.group;
+  p.w_box = plan.tile_n / (split_halves ? 2 : plan.cluster_m);
+  p.accumulate = args.accumulate;
+  p.silu_mul = args.silu_mul;
+  p.y_f32 = y.dtype == DType::kF32;
+  p.y_pairs = aligned(y, 2 * static_cast<int64_t>(dtype_size(y.dtype)));
+  const int columns = args.silu_mul ? plan.tile_n / 2 : plan.tile_n;
+  if (!p.y_f32 && aligned(y, 16))
+    p.chunk_columns = columns % 64 == 0 ? 64 : columns % 32 == 0 ? 32 : 16;
+
+  WgmmaMaps maps;
+  encode(ctx, &maps.x, x, 64, plan.tile_m / plan.cluster_n);
+  encode(ctx, &maps.w, w, 64, p.w_box);
+  if (p.chunk_columns) encode(ctx, &maps.y, y, p.chunk_columns, 16);
+  const bool segmented = k_segments(n, k) > 1;
+  if (x.dtype == DType::kBF16)
+    launch_wgmma<bf16>(ctx, plan, segmented, maps, p);
+  else
+    launch_wgmma<f16>(ctx, plan, segmented, maps, p);
+}
+
+void gemm_wgmma(const Context& ctx, const GemmArgs& args) {
+  const WgmmaPlan plan = plan_wgmma(ctx, args.x.dim(0), args.w.dim(0), args.x.dim(1),
+                                    args.silu_mul);
+  gemm_wgmma_as(ctx, args, plan);
+}
+
+}  // namespace hotpath::cuda
