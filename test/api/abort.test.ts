@@ -1,8 +1,9 @@
 /** Leaving, aborting and closing at any moment: everything is freed, and nothing else is disturbed. */
 import { Worker } from 'node:worker_threads';
-import { expect, test } from 'vitest';
+import { expect } from 'vitest';
 import { Engine } from '../../lib/index.js';
-import { collect, loadPocket, pocket, settled, user } from './pocket.js';
+import { test } from '../device.js';
+import { collect, loadPocket, pocket, settled, small, user } from './pocket.js';
 
 const long = {
   messages: user('Tell me a story.'),
@@ -113,12 +114,15 @@ test('an engine in a worker thread gives the same tokens', async () => {
   const code = `
     const { parentPort, workerData } = require('node:worker_threads');
     import(workerData.url).then(async ({ Engine }) => {
-      const engine = await Engine.load(workerData.model, { device: 'cpu' });
+      const engine = await Engine.load(workerData.model, workerData.options);
       parentPort.postMessage(await engine.chatCompletions(workerData.body));
       await engine.close();
     });`;
   const url = new URL('../../dist/index.js', import.meta.url).href;
-  const worker = new Worker(code, { eval: true, workerData: { url, model: pocket, body } });
+  const worker = new Worker(code, {
+    eval: true,
+    workerData: { url, model: pocket, options: small, body },
+  });
   const [message, exit] = await Promise.all([
     new Promise<{ choices: unknown }>((resolve, reject) => {
       worker.once('message', resolve);
@@ -137,7 +141,7 @@ test('a load that is aborted rejects with the reason', async () => {
   await expect(Engine.load(pocket, { signal })).rejects.toThrow('never mind');
   const controller = new AbortController();
   const loading = Engine.load(pocket, {
-    device: 'cpu',
+    ...small,
     signal: controller.signal,
     onProgress: () => controller.abort(new Error('stop loading')),
   });

@@ -1,7 +1,8 @@
 /** `npm start` as a user meets it: with a prompt, with a pipe, with nothing, with mistakes. */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { expect } from 'vitest';
+import { device, test } from '../device.js';
 
 const script = fileURLToPath(new URL('../../dist/cli/start.js', import.meta.url));
 
@@ -11,11 +12,16 @@ interface Result {
   stderr: string;
 }
 
+/** What starts the program on the device under test; a later --device counts instead. */
+const command = [script, '--device', device];
+
 /** @param input written to stdin, which is then closed; null: /dev/null */
 function start(args: string[], input: string | null = null): Promise<Result> {
   return new Promise((resolve, reject) => {
     const stdin = input === null ? 'ignore' : 'pipe';
-    const child = spawn(process.execPath, [script, ...args], { stdio: [stdin, 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [...command, ...args], {
+      stdio: [stdin, 'pipe', 'pipe'],
+    });
     let [stdout, stderr] = ['', ''];
     child.stdout!.on('data', (data: Buffer) => {
       stdout += data.toString();
@@ -40,11 +46,10 @@ test('a prompt is answered once', async () => {
 
 test('words without quotes are one prompt, and flags reach the request', async () => {
   const args = ['What', 'is', '467', '+', '385?', '--temperature', '1', '--seed', '7'];
-  const [first, second, other] = await Promise.all([
-    start(args),
-    start(args),
-    start([...args, '--max-tokens', '1']),
-  ]);
+  // One after the other: each would take most of a GPU's memory.
+  const first = await start(args);
+  const second = await start(args);
+  const other = await start([...args, '--max-tokens', '1']);
   expect(first.stdout).toBe(second.stdout);
   expect(other.stdout.length).toBeLessThan(first.stdout.length);
 });
@@ -88,15 +93,15 @@ test('mistakes: one line that says what to do, and 1', async () => {
   expect(flag.stderr).toMatch(/Did you mean --temperature/);
   const number = await start(['--seed', 'x', 'hi']);
   expect(number.stderr).toMatch(/expected a number, received 'x'/);
-  const device = await start(['--device', 'gpu', 'x']);
-  expect(device.stderr).toMatch(/device must be 'auto', 'cpu'/);
+  const unknown = await start(['--device', 'gpu', 'x']);
+  expect(unknown.stderr).toMatch(/device must be 'auto', 'cpu'/);
   const long = await start(['x '.repeat(3000)]);
   expect(long.code).toBe(1);
   expect(long.stderr).toMatch(/context length/);
 });
 
 test('a pipe that nobody writes to or closes does not hang', async () => {
-  const child = spawn(process.execPath, [script], { stdio: ['pipe', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, command, { stdio: ['pipe', 'pipe', 'pipe'] });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (data: Buffer) => {
     stdout += data.toString();
@@ -113,7 +118,7 @@ test('a pipe that nobody writes to or closes does not hang', async () => {
 });
 
 test('a reader that goes away is no error', async () => {
-  const child = spawn(process.execPath, [script], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, command, { stdio: ['ignore', 'pipe', 'pipe'] });
   let stderr = '';
   child.stderr.on('data', (data: Buffer) => {
     stderr += data.toString();

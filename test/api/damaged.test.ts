@@ -2,9 +2,10 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect } from 'vitest';
 import { Engine } from '../../lib/index.js';
-import { pocket } from './pocket.js';
+import { test } from '../device.js';
+import { pocket, small } from './pocket.js';
 
 const damagedToken = 300;
 
@@ -29,7 +30,7 @@ function damagedFolder(): string {
 test('NaN in the weights', async () => {
   const folder = damagedFolder();
   try {
-    await using engine = await Engine.load(folder, { device: 'cpu' });
+    await using engine = await Engine.load(folder, small);
     const ask = (prompt: number[], logprobs?: number) =>
       engine.completions({ prompt, max_tokens: 8, temperature: 0, ignore_eos: true, logprobs });
     const [good, bad, scored] = await Promise.allSettled([

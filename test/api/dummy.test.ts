@@ -2,9 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import { Engine } from '../../lib/index.js';
-import { settled, user } from './pocket.js';
+import { test } from '../device.js';
+import { settled, small, user } from './pocket.js';
 
 const config = {
   architectures: ['Qwen2ForCausalLM'],
@@ -35,7 +36,7 @@ test.each(['bf16', 'f16', 'f32'] as const)('%s: the same ids from every load', a
   const body = { prompt: [1, 2, 3], max_tokens: 20, ignore_eos: true, return_token_ids: true };
   const runs: number[][] = [];
   for (const model of [folder, join(folder, 'config.json')]) {
-    await using engine = await Engine.load(model, { loadFormat: 'dummy', dtype, device: 'cpu' });
+    await using engine = await Engine.load(model, { ...small, loadFormat: 'dummy', dtype });
     const { choices, usage } = await engine.completions({ ...body, temperature: 0 });
     expect(choices[0]!.text).toBe('');
     expect(usage.completion_tokens).toBe(20);
@@ -53,7 +54,7 @@ test.each(['bf16', 'f16', 'f32'] as const)('%s: the same ids from every load', a
 });
 
 test('without loadFormat the weights are missed', async () => {
-  await expect(Engine.load(folder, { device: 'cpu' })).rejects.toMatchObject({
+  await expect(Engine.load(folder, small)).rejects.toMatchObject({
     name: 'EngineError',
   });
 });

@@ -1,6 +1,7 @@
 /** Bad options and bad requests against a real engine: a clear error, and the engine goes on. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import { devices, Engine, EngineError, type LoadOptions } from '../../lib/index.js';
+import { device, test } from '../device.js';
 import { loadPocket, pocket, pocketConfig, settled, user } from './pocket.js';
 
 let engine: Engine;
@@ -48,7 +49,7 @@ test.each<[string, LoadOptions & Record<string, unknown>, Partial<EngineError>]>
   ['a bad template', { chatTemplate: '{% if %}' }, { code: 'chat_template_error' }],
   ['a signal that is none', { signal: {} as never }, { param: 'signal', code: 'invalid_type' }],
 ])('load: %s', async (_, options, expected) => {
-  const error = await Engine.load(pocket, { device: 'cpu', ...options }).catch((e) => e);
+  const error = await Engine.load(pocket, { device, ...options }).catch((e) => e);
   expect(error).toMatchObject({ name: 'EngineError', status: 400, ...expected });
 });
 
@@ -60,8 +61,8 @@ test('load: options that are no object, and a model that is no name', async () =
 
 test('load: a device that cannot be used is an error, not another device', async () => {
   const missing = devices().every((d) => d.kind !== 'cuda' || d.unavailable !== null);
-  const device = missing ? 'cuda' : 'cuda:999';
-  const error = await Engine.load(pocket, { device }).catch((e) => e);
+  const absent = missing ? 'cuda' : 'cuda:999';
+  const error = await Engine.load(pocket, { device: absent }).catch((e) => e);
   expect(error).toMatchObject({ code: 'device_unavailable', status: 503, param: 'device' });
   expect(error.message).toMatch(/Pass device: 'cpu'/);
 });

@@ -4,7 +4,8 @@
  */
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { expect } from 'vitest';
+import { test } from '../device.js';
 
 const script = fileURLToPath(new URL('fixtures/exit.mjs', import.meta.url));
 const runs = 5;

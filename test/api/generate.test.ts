@@ -1,6 +1,7 @@
 /** What is generated, and that it depends on the request alone. */
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import type { ChatCompletionRequest, CompletionRequest, Engine } from '../../lib/index.js';
+import { describe, test } from '../device.js';
 import { collect, loadPocket, prompts, settled, user } from './pocket.js';
 
 let engine: Engine;

@@ -1,7 +1,8 @@
 /** The boundary itself, over a tiny engine with random weights: lib/native.d.ts is what it must keep. */
 import { readFileSync } from 'node:fs';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, expect } from 'vitest';
 import type { NativeDelivery, NativeEngine } from '../../lib/native.js';
+import { describe, test } from '../device.js';
 import { createEngine, native, options, params, prompt, spec } from './fixtures/tiny.mjs';
 
 interface Seen {

@@ -3,7 +3,8 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
-import { describe, expect, it } from 'vitest';
+import { expect } from 'vitest';
+import { describe, device, onCuda, test } from '../device.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -50,10 +51,13 @@ await engine.close();
 `;
 }
 
+/** What 'auto' shall find: the device under test and no other. */
+const env = { ...process.env, CUDA_VISIBLE_DEVICES: onCuda ? device.split(':')[1] : '' };
+
 /** Runs in the repository, where `hotpath` is the package itself. */
 function run(source: string): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, ['--input-type=module', '-'], { cwd: root });
+    const child = spawn(process.execPath, ['--input-type=module', '-'], { cwd: root, env });
     let stdout = '';
     let stderr = '';
     child.stdout.setEncoding('utf8').on('data', (text) => {
@@ -72,14 +76,14 @@ const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
 const examples = examplesOf(readme);
 
 describe('examples of README.md', () => {
-  it('are all found', () => {
+  test('are all found', () => {
     expect(examples.length).toBe([...readme.matchAll(/^```(js|ts)$/gm)].length);
     expect(examples.filter(({ output }) => output !== null).length).toBe(
       [...readme.matchAll(/^```text$/gm)].length,
     );
   });
 
-  it.each(examples)('$heading', async (example) => {
+  test.each(examples)('$heading', async (example) => {
     const { code, stdout, stderr } = await run(program(example));
     expect(stderr).toBe('');
     expect(code).toBe(0);
@@ -87,7 +91,7 @@ describe('examples of README.md', () => {
     else expect(stdout).toBe(example.output);
   });
 
-  it('show every public method', () => {
+  test('show every public method', () => {
     const code = examples.map((example) => example.code).join('\n');
     for (const name of [
       'Engine.load(',

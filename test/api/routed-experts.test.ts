@@ -1,6 +1,7 @@
 /** return_routed_experts: which experts every position went to, in the form of SGLang. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect } from 'vitest';
 import type { Engine } from '../../lib/index.js';
+import { test } from '../device.js';
 import { collect, loadPocket, pocketConfig, settled } from './pocket.js';
 
 const layers = pocketConfig.num_hidden_layers!;

@@ -4,6 +4,7 @@ import type { EngineError } from '../../lib/errors.js';
 import { Mailbox, type TokenEvent } from '../../lib/mailbox.js';
 import type { NativeEngine, NativeSamplingParams } from '../../lib/native.js';
 import type { Checkpoint } from '../../lib/weights/index.js';
+import { device } from '../device.js';
 
 export interface Generated {
   tokens: number[];
@@ -48,20 +49,27 @@ export class NativeModel {
     this.topK = Math.max(...ks);
   }
 
-  static async load(checkpoint: Checkpoint, maxBatchTokens: number): Promise<NativeModel> {
+  /** @param dtype of activations (CUDA; the CPU computes in f32) and of the KV cache */
+  static async load(
+    checkpoint: Checkpoint,
+    maxBatchTokens: number,
+    dtype: 'f32' | 'f16' | 'bf16',
+  ): Promise<NativeModel> {
     const model = new NativeModel(checkpoint);
     model.#engine = await loadBinding().createEngine(
       checkpoint.spec,
       checkpoint.tensors,
       {
-        device: 'cpu',
+        device,
         numThreads: 2,
         maxRunningSeqs: 8,
         maxBatchTokens,
         maxModelLen: 128,
         blockSize: 16,
         kvCacheBytes: 4 << 20,
-        kvCacheDtype: 'f32',
+        memoryShare: 1,
+        kvCacheDtype: dtype,
+        activationDtype: dtype,
         prefixCaching: true,
         captureRoutedExperts: model.topK > 0,
         dummyWeights: null,

@@ -12,30 +12,45 @@ struct AttentionShape {
   std::vector<SequenceShape> sequences;
 };
 
-// q inside wider rows, as in a fused qkv; cache slots that no sequence owns stay NaN.
+OpLimits limits_of(const AttentionShape& s) {
+  OpLimits l = kSmallLimits;
+  l.max_tokens = 1, l.max_seqlen = 1;
+  l.max_seqs = static_cast<int64_t>(s.sequences.size());
+  for (const SequenceShape& q : s.sequences) {
+    l.max_tokens += q.q_len;
+    l.max_seqlen = std::max<int64_t>(l.max_seqlen, q.past + q.q_len);
+  }
+  l.num_heads = s.heads, l.head_dim = s.head_dim;
+  l.max_columns = (s.heads + 2 * s.kv_heads) * s.head_dim;
+  return l;
+}
+
+// q inside wider rows, as in a fused qkv; cache slots that no sequence owns stay NaN, and so do the
+// rows beyond the batch's own, to which a back end may pad.
 struct AttentionData {
   PagedBatch paged;
   std::vector<float> q, k, v;
-  Tensor tq, tk, tv;
+  Tensor tq, tk, tv, out;
   float scale;
 
   AttentionData(Run& run, const AttentionShape& s) : paged(s.sequences, s.block_size, run.rng()) {
     const int64_t d = s.head_dim, columns = s.heads * d;
     q = run.rng().normals(paged.num_tokens() * columns);
     tq = run.upload_strided(q, run.activation(), paged.num_tokens(), columns,
-                            columns + 2 * s.kv_heads * d);
+                            columns + 2 * s.kv_heads * d, run.limits().max_tokens);
     const int64_t size = int64_t{paged.num_blocks} * s.kv_heads * s.block_size * d;
-    const float nan = std::nanf("");
-    k.assign(size, nan), v.assign(size, nan);
+    k = run.rng().normals(size), v = run.rng().normals(size);
+    std::vector<char> owned(int64_t{paged.num_blocks} * s.block_size);
     for (int i = 0; i < static_cast<int>(s.sequences.size()); ++i)
-      for (int p = 0; p < paged.seqlens_k[i]; ++p)
-        for (int h = 0; h < s.kv_heads; ++h)
-          for (int64_t j = 0; j < d; ++j) {
-            const int64_t at = index(s, paged.slot(i, p), h) + j;
-            k[at] = run.rng().normal(), v[at] = run.rng().normal();
-          }
+      for (int p = 0; p < paged.seqlens_k[i]; ++p) owned[paged.slot(i, p)] = 1;
+    for (int64_t slot = 0; slot < static_cast<int64_t>(owned.size()); ++slot)
+      for (int h = 0; h < s.kv_heads && !owned[slot]; ++h) {
+        std::fill_n(k.begin() + index(s, slot, h), d, std::nanf(""));
+        std::fill_n(v.begin() + index(s, slot, h), d, std::nanf(""));
+      }
     tk = run.upload(k, s.cache, {paged.num_blocks, s.kv_heads, s.block_size, d});
     tv = run.upload(v, s.cache, {paged.num_blocks, s.kv_heads, s.block_size, d});
+    out = run.empty(run.activation(), {run.limits().max_tokens, columns});
     scale = 1 / std::sqrt(static_cast<float>(d));
   }
 
@@ -43,49 +58,44 @@ struct AttentionData {
     return ((slot / s.block_size * s.kv_heads + head) * s.block_size + slot % s.block_size) *
            s.head_dim;
   }
-
-  PagedAttention args(const AttentionShape& s, const Tensor& out) const {
-    return {out, tq, tk, tv, s.heads, s.kv_heads, s.head_dim, scale, s.window};
-  }
 };
 
-std::vector<double> attention_reference(const AttentionData& data, const AttentionShape& s) {
+// The output of one head at one token, appended to out.
+void attention_reference(const AttentionData& data, const AttentionShape& s, int sequence,
+                         int token, int head, std::vector<double>& out) {
   const int64_t d = s.head_dim;
-  std::vector<double> out(data.paged.num_tokens() * s.heads * d);
-  for (int i = 0; i < static_cast<int>(s.sequences.size()); ++i)
-    for (int t = data.paged.cu_seqlens_q[i]; t < data.paged.cu_seqlens_q[i + 1]; ++t)
-      for (int h = 0; h < s.heads; ++h) {
-        const int p = data.paged.positions[t], kv_head = h / (s.heads / s.kv_heads);
-        const int first = s.window > 0 ? std::max(0, p - s.window + 1) : 0;
-        const float* q = &data.q[(int64_t{t} * s.heads + h) * d];
-        std::vector<double> scores;
-        double largest = -INFINITY, total = 0;
-        for (int key = first; key <= p; ++key) {
-          const float* k = &data.k[AttentionData::index(s, data.paged.slot(i, key), kv_head)];
-          double dot = 0;
-          for (int64_t j = 0; j < d; ++j) dot += double{q[j]} * k[j];
-          scores.push_back(dot * data.scale);
-          largest = std::max(largest, scores.back());
-        }
-        double* o = &out[(int64_t{t} * s.heads + h) * d];
-        for (int key = first; key <= p; ++key) {
-          const float* v = &data.v[AttentionData::index(s, data.paged.slot(i, key), kv_head)];
-          const double weight = std::exp(scores[key - first] - largest);
-          total += weight;
-          for (int64_t j = 0; j < d; ++j) o[j] += weight * v[j];
-        }
-        for (int64_t j = 0; j < d; ++j) o[j] /= total;
-      }
-  return out;
+  const int p = data.paged.positions[token], kv_head = head / (s.heads / s.kv_heads);
+  const int first = s.window > 0 ? std::max(0, p - s.window + 1) : 0;
+  const float* q = &data.q[(int64_t{token} * s.heads + head) * d];
+  std::vector<double> scores, o(d);
+  double largest = -INFINITY, total = 0;
+  for (int key = first; key <= p; ++key) {
+    const float* k = &data.k[AttentionData::index(s, data.paged.slot(sequence, key), kv_head)];
+    double dot = 0;
+    for (int64_t j = 0; j < d; ++j) dot += double{q[j]} * k[j];
+    scores.push_back(dot * data.scale);
+    largest = std::max(largest, scores.back());
+  }
+  for (int key = first; key <= p; ++key) {
+    const float* v = &data.v[AttentionData::index(s, data.paged.slot(sequence, key), kv_head)];
+    const double weight = std::exp(scores[key - first] - largest);
+    total += weight;
+    for (int64_t j = 0; j < d; ++j) o[j] += weight * v[j];
+  }
+  for (int64_t j = 0; j < d; ++j) out.push_back(o[j] / total);
 }
 
-std::vector<float> attend(Run& run, Ops& ops, const AttentionShape& s, const PagedBatch& paged,
-                          PagedAttention args) {
-  args.out = run.empty(run.activation(), {paged.num_tokens(), s.heads * s.head_dim});
-  ops.begin_step(paged.view());
-  ops.paged_attention(args);
+// Runs the op over a batch whose first row is row `begin` of the data's q; its rows alone come
+// back.
+std::vector<float> attend(Run& run, Ops& ops, const AttentionShape& s, const AttentionData& data,
+                          const PagedBatch& paged, int64_t begin) {
+  const Tensor own = data.out.rows(paged.num_tokens());
+  run.write(own, std::vector<float>(own.numel(), std::nanf("")));
+  const int64_t rows = ops.begin_step(paged.view()).tokens;
+  ops.paged_attention({data.out.rows(rows), slice_rows(data.tq, begin, rows), data.tk, data.tv,
+                       s.heads, s.kv_heads, s.head_dim, data.scale, s.window});
   ops.end_step();
-  return run.download(args.out);
+  return run.download(own);
 }
 
 std::string shape_name(const AttentionShape& s) {
@@ -93,79 +103,61 @@ std::string shape_name(const AttentionShape& s) {
                 " block=", s.block_size, s.window ? concat(" window=", s.window) : "");
 }
 
+// Probabilities meet V in 16 bits: one rounding more than the result's.
 Case attention_case(AttentionShape s, const char* label) {
   Case c;
   c.name = concat("paged_attention ", label, " ", shape_name(s));
+  c.limits = limits_of(s);
   c.body = [=](Run& run) {
     const AttentionData data(run, s);
-    const auto out = attend(run, run.ops(), s, data.paged, data.args(s, {}));
-    run.close(out, attention_reference(data, s), 3e-6, "out");
+    const auto out = attend(run, run.ops(), s, data, data.paged, 0);
+    // All heads of all tokens where that is little work; otherwise some, the ends among them.
+    double work = 0;
+    for (const int p : data.paged.positions) work += double(p + 1) * s.heads * s.head_dim;
+    const int every = std::max(1, static_cast<int>(work / 2e7));
+    std::vector<int64_t> places;
+    std::vector<double> expected;
+    for (int i = 0; i < static_cast<int>(s.sequences.size()); ++i) {
+      const int begin = data.paged.cu_seqlens_q[i], end = data.paged.cu_seqlens_q[i + 1];
+      for (int t = begin; t < end; ++t)
+        for (int h = 0; h < s.heads; ++h) {
+          const bool edge = (t == begin || t == end - 1) && (h == 0 || h == s.heads - 1);
+          if (!edge && run.rng().below(every) != 0) continue;
+          attention_reference(data, s, i, t, h, expected);
+          for (int64_t j = 0; j < s.head_dim; ++j)
+            places.push_back((int64_t{t} * s.heads + h) * s.head_dim + j);
+        }
+    }
+    run.close_at(out, places, expected, run.tolerance(3e-6, 2), "out");
+    for (float v : out) expect(std::isfinite(v), "expected finite, received ", v);
   };
   return c;
 }
 
-// A token's result is the same bits whether its sequence is alone or not, prefilled whole, in
-// chunks or token by token, on any number of threads.
+// A token's result is the same bits whether its sequence is alone or not, whole, in chunks or token
+// by token, on any number of threads.
 Case attention_invariance(AttentionShape s) {
   Case c;
   c.name = concat("paged_attention batch invariance ", shape_name(s));
+  c.limits = limits_of(s);
   c.body = [=](Run& run) {
     const AttentionData data(run, s);
     const int64_t columns = s.heads * s.head_dim;
-    const auto whole = attend(run, run.ops(), s, data.paged, data.args(s, {}));
-    const auto one = run.with_threads(1), three = run.with_threads(3);
-    expect_same(attend(run, *one, s, data.paged, data.args(s, {})), whole, "one thread");
-    expect_same(attend(run, *three, s, data.paged, data.args(s, {})), whole, "three threads");
+    const auto whole = attend(run, run.ops(), s, data, data.paged, 0);
+    for (const auto& ops : run.other_threads())
+      expect_same(attend(run, *ops, s, data, data.paged, 0), whole, "another number of threads");
     for (int i = 0; i < static_cast<int>(s.sequences.size()); ++i) {
       const PagedBatch alone = data.paged.slice(i, i + 1);
       for (int step : {1, 2, 5, 33, 1000}) {
         for (int t = 0; t < s.sequences[i].q_len; t += step) {
-          PagedBatch chunk = alone;
           const int n = std::min(step, s.sequences[i].q_len - t);
-          chunk.positions = {alone.positions.begin() + t, alone.positions.begin() + t + n};
-          chunk.slot_mapping = {alone.slot_mapping.begin() + t, alone.slot_mapping.begin() + t + n};
-          chunk.cu_seqlens_q = {0, n};
-          chunk.seqlens_k = {s.sequences[i].past + t + n};
-          chunk.shapes = {{s.sequences[i].past + t, n}};
-          PagedAttention args = data.args(s, {});
           const int64_t row = data.paged.cu_seqlens_q[i] + t;
-          args.q.data = data.tq.row<float>(row);
-          args.q = args.q.rows(n);
-          expect_same(attend(run, run.ops(), s, chunk, args),
-                      {whole.begin() + row * columns, whole.begin() + (row + n) * columns},
+          expect_same(attend(run, run.ops(), s, data, alone.chunk(t, n), row),
+                      slice_rows(whole, columns, row, n),
                       concat("sequence ", i, " tokens ", t, " to ", t + n).c_str());
         }
       }
     }
-  };
-  return c;
-}
-
-Case attention_bench(const char* label, AttentionShape s) {
-  Case c;
-  c.name = concat("paged_attention ", label, " ", shape_name(s));
-  for (const auto& q : s.sequences) {
-    double pairs = 0;  // (query, key)
-    for (int t = 0; t < q.q_len; ++t) pairs += q.past + t + 1;
-    c.flops += 4.0 * pairs * s.heads * s.head_dim;
-    c.bytes += 2.0 * (q.past + q.q_len) * s.kv_heads * s.head_dim *
-               static_cast<double>(dtype_size(s.cache));
-  }
-  c.mode = Mode::kBench;
-  c.body = [=](Run& run) {
-    PagedBatch paged(s.sequences, s.block_size, run.rng());
-    const int64_t d = s.head_dim, tokens = paged.num_tokens();
-    auto q = run.rng().normals(tokens * s.heads * d);
-    auto kv = run.rng().normals(int64_t{paged.num_blocks} * s.kv_heads * s.block_size * d);
-    const Tensor tq = run.upload(q, run.activation(), {tokens, s.heads * d});
-    const Tensor k = run.upload(kv, s.cache, {paged.num_blocks, s.kv_heads, s.block_size, d});
-    const Tensor v = run.upload(kv, s.cache, {paged.num_blocks, s.kv_heads, s.block_size, d});
-    const Tensor out = run.empty(run.activation(), {tokens, s.heads * d});
-    run.ops().begin_step(paged.view());
-    run.op([&](int) {
-      run.ops().paged_attention({out, tq, k, v, s.heads, s.kv_heads, s.head_dim, 0.125f, s.window});
-    });
-    run.ops().end_step();
   };
   return c;
 }
@@ -187,18 +179,42 @@ void add_attention_cases(std::vector<Case>& cases) {
         attention_invariance({6, 2, 40, 16, 0, cache, {{0, 140}, {30, 70}, {129, 1}, {64, 1}}}));
     cases.push_back(attention_invariance({14, 2, 64, 16, 50, cache, {{0, 140}, {130, 30}}}));
   }
-  for (DType cache : {DType::kF32, DType::kBF16}) {
-    cases.push_back(attention_bench("decode 1 x 1k", {14, 2, 64, 16, 0, cache, {{1023, 1}}}));
-    cases.push_back(attention_bench("decode 1 x 16k", {14, 2, 64, 16, 0, cache, {{16383, 1}}}));
-    cases.push_back(attention_bench(
-        "decode 16 x 2k", {14, 2, 64, 16, 0, cache, std::vector<SequenceShape>(16, {2047, 1})}));
-    cases.push_back(attention_bench("prefill 128", {14, 2, 64, 16, 0, cache, {{0, 128}}}));
-    cases.push_back(
-        attention_bench("prefill 512 after 1.5k", {14, 2, 64, 16, 0, cache, {{1536, 512}}}));
+  // Head sizes, blocks and groups of published models; a prompt's chunk, generated tokens computed
+  // again behind one, and lengths at which a decode's keys may be split.
+  const std::vector<SequenceShape> steps = {{0, 65},  {100, 1},  {16, 64}, {15, 1},  {20, 12, 5},
+                                            {0, 1},   {127, 1},  {128, 1}, {0, 128}, {250, 9, 0},
+                                            {255, 1}, {33, 129}, {31, 1}};
+  const std::vector<SequenceShape> lengths = {{511, 1},  {512, 1},  {513, 1},     {1023, 1},
+                                              {1024, 1}, {2500, 3}, {3000, 2, 0}, {4095, 1}};
+  for (DType cache : {DType::kBF16, DType::kF16}) {
+    cases.push_back(attention_case({14, 2, 64, 16, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({8, 8, 64, 32, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({8, 1, 64, 16, 70, cache, steps}, "steps"));
+    cases.push_back(attention_case({8, 2, 96, 16, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({8, 2, 128, 16, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({8, 1, 128, 32, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({7, 1, 128, 16, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({2, 2, 128, 16, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({8, 2, 128, 16, 64, cache, steps}, "steps"));
+    cases.push_back(attention_case({4, 2, 128, 24, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({4, 2, 128, 1, 0, cache, {{0, 70}, {129, 1}}}, "steps"));
+    cases.push_back(attention_case({4, 1, 192, 16, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({4, 1, 256, 16, 0, cache, steps}, "steps"));
+    cases.push_back(attention_case({16, 2, 256, 32, 100, cache, steps}, "steps"));
+    cases.push_back(attention_case({14, 2, 64, 16, 0, cache, lengths}, "lengths"));
+    cases.push_back(attention_case({8, 2, 128, 32, 0, cache, lengths}, "lengths"));
+    cases.push_back(attention_case({4, 1, 128, 16, 1500, cache, lengths}, "lengths"));
+    cases.push_back(attention_case({8, 2, 128, 16, 0, cache, {{0, 600}, {300, 200}}}, "prompts"));
+    cases.push_back(attention_case({7, 1, 64, 16, 0, cache, {{0, 700}, {2000, 70}}}, "prompts"));
+    const std::vector<SequenceShape> mixed_steps = {{0, 150},      {70, 67},  {1500, 1}, {640, 1},
+                                                    {20, 12, 5},   {255, 1},  {256, 1},  {0, 17},
+                                                    {600, 40, 10}, {1023, 1}, {4000, 1}};
+    cases.push_back(attention_invariance({8, 2, 128, 16, 0, cache, mixed_steps}));
+    cases.push_back(attention_invariance({14, 2, 64, 16, 0, cache, mixed_steps}));
+    cases.push_back(attention_invariance({4, 4, 64, 32, 100, cache, mixed_steps}));
+    cases.push_back(attention_invariance({8, 1, 96, 16, 0, cache, mixed_steps}));
+    cases.push_back(attention_invariance({4, 2, 256, 16, 0, cache, mixed_steps}));
   }
-  cases.push_back(attention_bench(
-      "decode 8 x 4k, MHA",
-      {16, 16, 128, 16, 0, DType::kBF16, std::vector<SequenceShape>(8, {4095, 1})}));
 }
 
 }  // namespace hotpath::test

@@ -131,12 +131,19 @@ void device_memory(Run& run) {
   for (size_t bytes : {size_t{0}, size_t{1}, size_t{1000}, size_t{5} << 20}) {
     char* p = static_cast<char*>(device.allocate(bytes, true));
     expect(reinterpret_cast<uintptr_t>(p) % 64 == 0, "alignment of ", bytes, " bytes");
-    for (size_t i = 0; i < bytes; i += 97) expect(p[i] == 0, "zeroed at ", i);
-    if (bytes) p[bytes - 1] = 1;
+    std::vector<char> seen(bytes, 1), written(bytes, 7);
+    device.copy_out(seen.data(), p, bytes);
+    for (size_t i = 0; i < bytes; ++i) expect(seen[i] == 0, "zeroed at ", i);
+    device.copy_in(p, written.data(), bytes);
+    device.copy_out(seen.data(), p, bytes);
+    expect(seen == written, "what was written comes back");
     device.free(p);
   }
   device.free(nullptr);
-  expect_error("out_of_memory", "available", [&] { device.allocate(size_t{1} << 50, true); });
+  expect(device.host_visible() == run.on_cpu(), "host_visible");
+  // "needed ... , ... available" or "free": both numbers are there.
+  expect_error("out_of_memory", "1125899906842624",
+               [&] { device.allocate(size_t{1} << 50, true); });
 }
 
 void devices_listed(Run&) {
@@ -148,10 +155,14 @@ void devices_listed(Run&) {
   expect(!d.name.empty() && d.unavailable.empty(), "name: ", d.name);
   expect(d.detail.find(concat(usable_cpus(), " thread")) != std::string::npos, d.detail);
   expect(usable_cpus() >= 1, "usable cpus");
+  for (size_t i = 1; i < devices.size(); ++i)
+    expect(devices[i].kind == "cuda" && (!devices[i].unavailable.empty() ||
+                                         (devices[i].total_bytes > 0 && !devices[i].name.empty())),
+           "device ", i, ": ", devices[i].kind, " ", devices[i].name);
 }
 
 void unknown_devices(Run&) {
-  expect_error("device_unavailable", "no CUDA back end", [] { create_ops("cuda:0", {}); });
+  expect_error("device_unavailable", "cuda:99", [] { create_ops("cuda:99", {}); });
   expect_error("device_unavailable", "received 'tpu'", [] { create_ops("tpu", {}); });
   BackendOptions isa;
   isa.isa = "mmx";

@@ -26,6 +26,7 @@ void PagedBatch::index() {
     }
     cu_seqlens_q.push_back(num_tokens());
     seqlens_k.push_back(shapes[s].past + shapes[s].q_len);
+    prefill_lens.push_back(shapes[s].prefill_len());
   }
 }
 
@@ -35,6 +36,15 @@ PagedBatch PagedBatch::slice(int first, int last) const {
   part.shapes = {shapes.begin() + first, shapes.begin() + last};
   part.block_table = {block_table.begin() + first * max_blocks,
                       block_table.begin() + last * max_blocks};
+  part.index();
+  return part;
+}
+
+PagedBatch PagedBatch::chunk(int first, int n) const {
+  PagedBatch part;
+  part.block_size = block_size, part.num_blocks = num_blocks, part.max_blocks = max_blocks;
+  part.block_table = block_table;
+  part.shapes = {{shapes[0].past + first, n, std::clamp(shapes[0].prefill_len() - first, 0, n)}};
   part.index();
   return part;
 }
@@ -55,6 +65,7 @@ Batch PagedBatch::view() const {
   b.block_size = block_size, b.max_blocks = max_blocks;
   b.input_ids = input_ids, b.positions = positions, b.slot_mapping = slot_mapping;
   b.cu_seqlens_q = cu_seqlens_q, b.seqlens_k = seqlens_k, b.block_table = block_table;
+  b.prefill_lens = prefill_lens;
   b.logits_indices = logits_indices;
   return b;
 }

@@ -9,6 +9,13 @@ namespace hotpath::test {
 namespace {
 
 constexpr int kVocab = 151936;  // Qwen2.5's
+
+OpLimits limits_of(int64_t rows, int64_t vocab) {
+  OpLimits l = kSmallLimits;
+  l.max_seqs = l.max_logits = rows, l.vocab_size = vocab;
+  return l;
+}
+
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
 struct Output {
@@ -36,6 +43,7 @@ std::vector<Output> sample(Run& run, Ops& ops, const std::vector<std::vector<flo
   }
   try {
     ops.sample(t, rows, results);
+    ops.wait(ops.ticket());
   } catch (...) {
     run.ops().device().free(memory);
     throw;
@@ -115,6 +123,7 @@ RowData random_row(Rng& rng, int vocab) {
 Case rules_case(int vocab, int rounds, float spread) {
   Case c;
   c.name = concat("sample rules vocab=", vocab, " spread=", spread);
+  c.limits = limits_of(32, vocab);
   c.body = [=](Run& run) {
     for (int round = 0; round < rounds; ++round) {
       const auto logits = run.rng().normals(vocab, spread);
@@ -139,6 +148,7 @@ Case rules_case(int vocab, int rounds, float spread) {
 Case frequencies_case(const char* label, SampleRow row) {
   Case c;
   c.name = concat("sample frequencies ", label);
+  c.limits = limits_of(500, 10);
   c.body = [=](Run& run) {
     constexpr int kDraws = 30000;
     const std::vector<float> logits = {0.3f, -1, 2, 1.1f, 0, -0.4f, 1.9f, -3, 0.8f, 1};
@@ -178,6 +188,7 @@ Case frequencies_case(const char* label, SampleRow row) {
 Case nucleus_case() {
   Case c;
   c.name = "sample top-p of a flat distribution";
+  c.limits = limits_of(100, 6000);
   c.body = [](Run& run) {
     constexpr int kTokens = 6000, kDraws = 4000;
     const auto logits = run.rng().normals(kTokens, 0.3f);
@@ -210,8 +221,9 @@ Case nucleus_case() {
 Case invariance_case() {
   Case c;
   c.name = "sample batch invariance";
-  c.body = [](Run& run) {
-    constexpr int kRows = 24, kSmall = 5003;
+  constexpr int kRows = 24, kSmall = 5003;
+  c.limits = limits_of(kRows, kSmall);
+  c.body = [=](Run& run) {
     std::vector<std::vector<float>> logits;
     std::vector<RowData> data;
     for (int i = 0; i < kRows; ++i) {
@@ -220,18 +232,20 @@ Case invariance_case() {
     }
     std::vector<SampleRow> rows;
     for (auto& d : data) d.bind(), rows.push_back(d.row);
-    const auto one = run.with_threads(1), three = run.with_threads(3);
     const auto whole = sample(run, run.ops(), logits, rows);
     auto compare = [&](const Output& a, const Output& b, int i) {
       expect(a.token == b.token && a.logprob == b.logprob && a.top_ids == b.top_ids &&
                  a.top_logprobs == b.top_logprobs,
              "row ", i, " differs: tokens ", a.token, " and ", b.token);
     };
-    const auto other = sample(run, *three, logits, rows);
-    for (int i = 0; i < kRows; ++i) {
-      compare(other[i], whole[i], i);
-      compare(sample(run, *one, {logits[i]}, {rows[i]})[0], whole[i], i);
+    const auto others = run.other_threads();
+    for (const auto& ops : others) {
+      const auto other = sample(run, *ops, logits, rows);
+      for (int i = 0; i < kRows; ++i) compare(other[i], whole[i], i);
     }
+    Ops& ops = others.empty() ? run.ops() : *others[0];
+    for (int i = 0; i < kRows; ++i)
+      compare(sample(run, ops, {logits[i]}, {rows[i]})[0], whole[i], i);
   };
   return c;
 }
@@ -359,24 +373,76 @@ Case order_case() {
   return c;
 }
 
+// The token last drawn into a row's slot counts as generated once more, as if the host had known.
+Case pending_case() {
+  Case c;
+  c.name = "sample with a pending token";
+  c.limits = limits_of(8, 3000);
+  c.body = [](Run& run) {
+    for (int vocab : {40, 3000})
+      for (int round = 0; round < 60; ++round) {
+        const auto logits = run.rng().normals(vocab, 2);
+        const int slot = round % 8, token = run.rng().below(vocab);
+        std::vector<float> forcing(vocab, 0.0f);
+        forcing[token] = 50;
+        SampleRow draw;
+        draw.greedy = true, draw.slot = slot;
+        expect(sample(run, run.ops(), {forcing}, {draw})[0].token == token, "the forced token");
+
+        RowData d = random_row(run.rng(), vocab);
+        d.row.frequency_penalty = run.rng().normal(), d.row.presence_penalty = run.rng().normal();
+        d.row.repetition_penalty = 0.5f + run.rng().uniform();
+        d.row.num_logprobs = 5;
+        // Every other time the host has seen that token before.
+        const auto at = std::find(d.seen.begin(), d.seen.end(), token);
+        if (round % 2 && at == d.seen.end())
+          d.seen.push_back(token), d.counts.push_back(2);
+        else if (round % 2 == 0 && at != d.seen.end())
+          d.counts.erase(d.counts.begin() + (at - d.seen.begin())), d.seen.erase(at);
+        d.bind();
+        SampleRow pending = d.row;
+        pending.slot = slot, pending.pending = true;
+        RowData known = d;
+        const auto same = std::find(known.seen.begin(), known.seen.end(), token);
+        if (same != known.seen.end())
+          ++known.counts[same - known.seen.begin()];
+        else
+          known.seen.push_back(token), known.counts.push_back(1);
+        known.bind();
+        known.row.slot = -1;
+
+        const Output b = sample(run, run.ops(), {logits}, {known.row})[0];
+        const Output a = sample(run, run.ops(), {logits}, {pending})[0];
+        expect(a.token == b.token && a.top_ids == b.top_ids, "vocab ", vocab, " round ", round,
+               ": tokens ", a.token, " and ", b.token, " differ");
+        check_logprobs(a, sample_reference(logits, known.row), 5);
+      }
+  };
+  return c;
+}
+
 Case sample_bench(const char* label, int rows, float spread, RowData data) {
   Case c;
   c.name = concat("sample ", label, " rows=", rows, " vocab=", kVocab);
   c.bytes = 4.0 * rows * kVocab;
   c.mode = Mode::kBench;
+  c.limits = limits_of(rows, kVocab);
   c.body = [=](Run& run) {
     RowData d = data;
     d.bind();
-    auto logits = run.rng().normals(int64_t{rows} * kVocab, spread);
-    const Tensor t = run.upload(logits, DType::kF32, {rows, kVocab});
+    const Tensor t = run.random(DType::kF32, {rows, kVocab}, spread);
     std::vector<SampleRow> all(rows, d.row);
     std::vector<int32_t> ids(rows * 32);
     std::vector<float> logprobs(rows * 32);
     std::vector<SampleResult> results;
     for (int i = 0; i < rows; ++i) results.push_back({0, 0, &ids[i * 32], &logprobs[i * 32]});
+    uint64_t last = run.ops().ticket();
     run.op([&](int i) {
       for (auto& row : all) row.position = i;
       run.ops().sample(t, all, results);
+      const uint64_t ticket = run.ops().ticket();
+      run.ops().wait(last);  // as an engine does that is one step ahead
+      last = ticket;
     });
   };
   return c;
@@ -402,6 +468,7 @@ void add_sample_cases(std::vector<Case>& cases) {
   cases.push_back(invariance_case());
   cases.push_back(edges_case());
   cases.push_back(order_case());
+  cases.push_back(pending_case());
 
   RowData greedy, all, usual, nucleus, min_p, masked;
   greedy.row.greedy = true;
@@ -419,6 +486,14 @@ void add_sample_cases(std::vector<Case>& cases) {
   cases.push_back(sample_bench("min-p 0.05", 1, 3, min_p));
   cases.push_back(sample_bench("masked, 20 logprobs", 1, 3, masked));
   cases.push_back(sample_bench("top-k 50, top-p 0.9", 32, 3, usual));
+  for (Case c : {sample_bench("greedy", 32, 3, greedy), sample_bench("greedy", 256, 3, greedy),
+                 sample_bench("temperature", 256, 3, all),
+                 sample_bench("top-k 50, top-p 0.9", 256, 3, usual),
+                 sample_bench("top-p 0.95, peaked", 256, 8, nucleus),
+                 sample_bench("top-p 0.95, flat", 32, 1, nucleus)}) {
+    c.where = Where::kCuda;
+    cases.push_back(c);
+  }
 }
 
 }  // namespace hotpath::test

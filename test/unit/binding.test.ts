@@ -67,6 +67,24 @@ describe('openBinding', () => {
     expect(caught(() => openBinding(root, machine)).message).toContain('prebuilds');
   });
 
+  test('of two prebuilds the one with CUDA is taken, in whatever order they are found', () => {
+    const folder = `prebuilds/${platform()}-${arch()}`;
+    const chosen = () => caught(() => openBinding(root, machine)).message.split(' ', 1)[0];
+    put(folder, 'hotpath.node', 'not an addon');
+    expect(chosen()).toBe(join(root, folder, 'hotpath.node'));
+    put(folder, 'hotpath.cuda.node', 'not an addon');
+    expect(chosen()).toBe(join(root, folder, 'hotpath.cuda.node'));
+    rmSync(join(root, folder, 'hotpath.node'));
+    expect(chosen()).toBe(join(root, folder, 'hotpath.cuda.node'));
+  });
+
+  test('what was compiled here comes before any prebuild', () => {
+    put(`prebuilds/${platform()}-${arch()}`, 'hotpath.cuda.node', 'not an addon');
+    put('build/Release', 'hotpath.node', 'not an addon');
+    const { message } = caught(() => openBinding(root, machine));
+    expect(message).toContain(join(root, 'build/Release/hotpath.node'));
+  });
+
   test('an old Node is refused before anything is looked for', () => {
     for (const node of ['18.20.4', '20.18.1'])
       expect(caught(() => openBinding(root, { ...machine, node })).message).toContain(

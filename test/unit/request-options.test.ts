@@ -97,13 +97,57 @@ test('defaults', async () => {
     blockSize: 16,
     // At least 64 MiB, which is more than four sequences here.
     kvCacheBytes: 64 * 2 ** 20,
+    memoryShare: 0.5,
     kvCacheDtype: 'bf16',
+    activationDtype: 'auto',
     prefixCaching: true,
     captureRoutedExperts: false,
     dummyWeights: { dtype: 'bf16', seed: 0 },
   });
   expect(parts.text).toBe(null);
   expect(parts.facts).toMatchObject({ vocabSize: 512, maxModelLen: 4096, eosTokenIds: [5] });
+});
+
+describe('on CUDA', () => {
+  const cuda = gpu(0, null);
+
+  test('defaults: more per step, and native code sizes the KV cache', async () => {
+    const { options, parts } = await load({}, [cpu, cuda]);
+    expect(options).toMatchObject({
+      device: 'cuda:0',
+      maxRunningSeqs: 256,
+      maxBatchTokens: 8192,
+      maxModelLen: 4096,
+      kvCacheBytes: 0,
+      memoryShare: 0.9,
+      kvCacheDtype: 'bf16',
+      activationDtype: 'auto',
+    });
+    expect(parts.device).toBe('cuda:0');
+    // The fake's cache has eight blocks: requests are no longer than it holds.
+    expect(parts.facts.maxModelLen).toBe(8 * 16);
+  });
+
+  test('computeDtype is handed on, and the KV cache follows it unless told otherwise', async () => {
+    const of = async (options: LoadOptions) => {
+      const { activationDtype, kvCacheDtype } = (await load(options, [cuda])).options;
+      return [activationDtype, kvCacheDtype];
+    };
+    expect(await of({ computeDtype: 'f16' })).toEqual(['f16', 'f16']);
+    expect(await of({ computeDtype: 'f32', kvCacheDtype: 'bf16' })).toEqual(['f32', 'bf16']);
+    expect(await of({ computeDtype: 'auto' })).toEqual(['auto', 'bf16']);
+    expect((await load({ computeDtype: 'f16' })).options.kvCacheDtype).toBe('bf16');
+  });
+
+  test('the log says what the cache has come to', async () => {
+    const lines: string[] = [];
+    const logger = { info: (m: string) => lines.push(m), warn: (m: string) => lines.push(m) };
+    await load({ logger }, [cuda]);
+    expect(lines).toEqual([
+      expect.stringMatching(/^maxModelLen is 128, not the checkpoint's 4096, with a KV cache of/),
+      expect.stringMatching(/on cuda:0 \(test GPU\)/),
+    ]);
+  });
 });
 
 test('everything is handed on', async () => {
@@ -216,6 +260,11 @@ describe('devices', () => {
       if (devices.includes(broken)) expect(String(error)).toMatch(/no driver/);
     }
   });
+
+  test('an addon without the CUDA back end is told apart from a machine without a GPU', () => {
+    expect(() => chooseDevice([cpu], 'cuda')).toThrow(/no CUDA back end.*npm run build:cuda/);
+    expect(() => chooseDevice([cpu, broken], 'cuda')).not.toThrow(/no CUDA back end/);
+  });
 });
 
 describe('the KV cache', () => {
@@ -225,7 +274,9 @@ describe('the KV cache', () => {
   };
   const spec = { maxPosition: 4096, layers: [layer, layer] } as unknown as ModelSpec;
   const weights = { bytes: 1e6, dtype: 'bf16' as const };
-  const plan = (options: LoadOptions, free = 2 ** 33) => planCache(spec, weights, free, options);
+  const device = (freeBytes: number, kind: 'cpu' | 'cuda' = 'cpu') => ({ kind, freeBytes });
+  const plan = (options: LoadOptions, free = 2 ** 33) =>
+    planCache(spec, weights, device(free), options);
 
   test('bytes per token', () => {
     expect(kvBytesPerToken(spec, 'bf16')).toBe(bytesPerToken);
@@ -234,7 +285,7 @@ describe('the KV cache', () => {
 
   test('four sequences, where that is more than 64 MiB', () => {
     const long = { ...spec, maxPosition: 2 ** 20 };
-    const { kvCacheBytes, maxModelLen } = planCache(long, weights, 2 ** 40, {});
+    const { kvCacheBytes, maxModelLen } = planCache(long, weights, device(2 ** 40), {});
     expect(kvCacheBytes).toBe(4 * 2 ** 20 * bytesPerToken);
     expect(maxModelLen).toBe(2 ** 20);
   });
@@ -249,6 +300,30 @@ describe('the KV cache', () => {
     const { kvCacheBytes } = plan({ kvCacheMemoryShare: 0.25 }, 1e6 + 2 ** 30);
     expect(kvCacheBytes).toBe(2 ** 28);
     expect(plan({ kvCacheBytes: 10_000 }).kvCacheBytes).toBe(2 * 16 * bytesPerToken);
+  });
+
+  test('on CUDA: settled by native code, requests of at most 32768 tokens unless asked', () => {
+    const long = { ...spec, maxPosition: 2 ** 17 };
+    const cuda = (options: LoadOptions, free = 2 ** 33) =>
+      planCache(long, weights, device(free, 'cuda'), options);
+    expect(cuda({})).toMatchObject({ kvCacheBytes: 0, memoryShare: 0.9, maxModelLen: 32_768 });
+    expect(cuda({ maxModelLen: 2 ** 17 }).maxModelLen).toBe(2 ** 17);
+    expect(cuda({ kvCacheMemoryShare: 0.5 })).toMatchObject({ kvCacheBytes: 0, memoryShare: 0.5 });
+    const exact = cuda({ kvCacheBytes: 100 * 16 * bytesPerToken });
+    expect(exact).toMatchObject({
+      kvCacheBytes: 100 * 16 * bytesPerToken,
+      maxModelLen: 1600,
+    });
+    // Little memory: half of the share is certain, the rest may be working memory.
+    expect(cuda({}, 1e6 + 1000 * bytesPerToken).maxModelLen).toBe(28 * 16);
+  });
+
+  test('on CUDA: weights that do not fit are refused before they are loaded', () => {
+    const refused = () => planCache(spec, weights, device(900_000, 'cuda'), {});
+    expect(refused).toThrow(/^Not enough memory/);
+    expect(() =>
+      planCache(spec, weights, device(1e6 + 2 ** 17, 'cuda'), { maxModelLen: 4000 }),
+    ).toThrow(/Pass a smaller maxModelLen/);
   });
 
   test('too small for what is asked', () => {
