@@ -1,6 +1,9 @@
 import { defineConfig } from 'vitest/config';
 
-/** unit: lib without the addon. The others run what is in build/Release. */
+/** A test on a GPU takes a share of its memory: two at a time would take each other's. */
+const onGpu = process.env.DEVICE?.startsWith('cuda') ?? false;
+
+/** unit: lib without the addon. The others run what is in build/Release, some of them on $DEVICE. */
 const project = (name: string, testTimeout: number) => ({
   test: {
     name,
@@ -14,7 +17,7 @@ const project = (name: string, testTimeout: number) => ({
 
 export default defineConfig({
   test: {
-    maxWorkers: 2,
+    maxWorkers: onGpu ? 1 : 2,
     passWithNoTests: true,
     projects: [
       project('unit', 30_000),

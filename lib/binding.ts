@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EngineError } from './errors.js';
 import type { NativeBinding } from './native.js';
@@ -44,7 +44,7 @@ export function openBinding(root: string, machine: Machine = thisMachine()): Nat
     );
   let file: string;
   try {
-    file = nodeGypBuild.resolve(root);
+    file = preferCuda(nodeGypBuild.resolve(root));
   } catch (cause) {
     throw unavailable(explainMissing(machine, isSourceCheckout(root)), cause);
   }
@@ -65,6 +65,17 @@ export function openBinding(root: string, machine: Machine = thisMachine()): Nat
       )}`,
     );
   return binding;
+}
+
+/**
+ * Of two prebuilds of one platform, `hotpath.<libc>.node` and `hotpath.cuda.<libc>.node`, the second: it does
+ * all that the first does, also where there is no driver. node-gyp-build does not know this tag.
+ */
+function preferCuda(file: string): string {
+  const name = basename(file);
+  if (basename(dirname(dirname(file))) !== 'prebuilds' || name.includes('.cuda.')) return file;
+  const withCuda = join(dirname(file), name.replace(/^hotpath\./, 'hotpath.cuda.'));
+  return existsSync(withCuda) ? withCuda : file;
 }
 
 /** @internal No prebuilt addon fits and none was compiled. */

@@ -46,8 +46,16 @@ export interface NativeEngineOptions {
   /** Longest prompt + generated tokens of one request. */
   maxModelLen: number;
   blockSize: number;
+  /**
+   * 0 (CUDA only): `memoryShare` of what is still free once weights, scratch and a warm-up step are in place;
+   * `stats().kvCacheBytes` then tells. Rejects with out_of_memory where not one sequence of maxModelLen fits.
+   */
   kvCacheBytes: number;
+  /** (0, 1]; read where kvCacheBytes is 0. */
+  memoryShare: number;
   kvCacheDtype: 'f32' | 'f16' | 'bf16';
+  /** CUDA: dtype of activations; 'auto' is the weights'. The CPU computes in f32 whatever is said. */
+  activationDtype: 'auto' | 'f32' | 'f16' | 'bf16';
   prefixCaching: boolean;
   captureRoutedExperts: boolean;
   /** null: read `tensors`. Otherwise random weights of that dtype, the same for the same seed. */

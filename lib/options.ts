@@ -32,24 +32,34 @@ export interface LoadOptions {
   device?: 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
   /** CPU threads; 0 is as many as the process may use. Default 0. */
   numThreads?: number;
-  /** Sequences that generate at a time; further requests wait. Default 64. */
+  /** Sequences that generate at a time; further requests wait. Default 64, on CUDA 256. */
   maxRunningSeqs?: number;
-  /** Tokens of one step over all sequences; longer prompts are cut into chunks. Default 512. */
+  /**
+   * Tokens of one step over all sequences; longer prompts are cut into chunks. Default 512, on CUDA 8192.
+   */
   maxBatchTokens?: number;
   /**
    * Prompt and generated tokens of one request. Default: what the checkpoint is made for, or what the KV
-   * cache holds, whichever is less.
+   * cache holds, whichever is less; on CUDA at most 32768.
    */
   maxModelLen?: number;
   /**
-   * Size of the KV cache in bytes. Default: room for four sequences of maxModelLen tokens, at least 64
-   * MiB, at most `kvCacheMemoryShare`.
+   * Size of the KV cache in bytes. Default on the CPU: room for four sequences of maxModelLen tokens, at
+   * least 64 MiB, at most half of the free memory. Default on CUDA: `kvCacheMemoryShare`.
    */
   kvCacheBytes?: number;
-  /** Size of the KV cache as a share (0, 1] of the memory that is free once weights are loaded. */
+  /**
+   * Size of the KV cache as a share (0, 1] of the memory that is free once the weights (and on CUDA all
+   * working memory) are in place. Default on CUDA 0.9.
+   */
   kvCacheMemoryShare?: number;
-  /** Default 'auto': the dtype of the weights. */
+  /** Default 'auto': the dtype of the weights; on CUDA `computeDtype`. */
   kvCacheDtype?: 'auto' | 'f32' | 'f16' | 'bf16';
+  /**
+   * CUDA: dtype of what flows between layers; sums are in f32 always. The CPU computes in f32 whatever is
+   * said. Default 'auto': the dtype of the weights.
+   */
+  computeDtype?: 'auto' | 'f32' | 'f16' | 'bf16';
   /** Tokens per block of the KV cache. Default 16. */
   blockSize?: number;
   /** Requests reuse the KV cache of equal beginnings of earlier ones. Default true. */
@@ -105,6 +115,7 @@ const shape = {
   kvCacheBytes: integer('an integer of at least 1', (x) => x >= 1).optional(),
   kvCacheMemoryShare: number('in (0, 1]', (x) => x > 0 && x <= 1).optional(),
   kvCacheDtype: oneOf('auto', 'f32', 'f16', 'bf16').optional(),
+  computeDtype: oneOf('auto', 'f32', 'f16', 'bf16').optional(),
   blockSize: positive(1024),
   prefixCaching: boolean.optional(),
   captureRoutedExperts: boolean.optional(),

@@ -1,9 +1,10 @@
 // npm run check:pack: packs the package, installs it into an empty folder without any script, and runs it
-// there. Makes the prebuild first where there is none. Needs the registry for the dependencies.
+// there. Makes the prebuild first where there is none; one with CUDA must be small and be the one that is loaded. Needs the registry for the dependencies.
 import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { listFiles, output, run, say } from './tools.mjs';
+import { maxCudaAddonBytes } from './check-cuda.mjs';
+import { listFiles, output, root, run, say } from './tools.mjs';
 
 /** @returns {never} */
 function fail(message) {
@@ -11,10 +12,20 @@ function fail(message) {
 }
 
 const prebuilds = () => listFiles(['prebuilds'], /\.node$/);
+const here = `prebuilds/${process.platform}-${process.arch}/`;
+const isCuda = (file) => file.includes('.cuda.');
 const folder = mkdtempSync(join(tmpdir(), 'hotpath-pack-'));
 try {
-  if (prebuilds().length === 0 && run(process.execPath, ['scripts/prebuild.mjs']) !== 0)
+  if (
+    !prebuilds().some((file) => !isCuda(file)) &&
+    run(process.execPath, ['scripts/prebuild.mjs']) !== 0
+  )
     fail('there is no prebuild');
+  for (const file of prebuilds().filter(isCuda)) {
+    const { size } = statSync(join(root, file));
+    say(`${file}: ${(size / 1e6).toFixed(1)} MB`);
+    if (size > maxCudaAddonBytes) fail(`expected at most ${maxCudaAddonBytes / 1e6} MB`);
+  }
   if (run('npm', ['pack', '--pack-destination', folder], { stdio: 'ignore' }) !== 0)
     fail('npm pack failed');
   const archive = readdirSync(folder).find((name) => name.endsWith('.tgz')) ?? '';
@@ -49,8 +60,11 @@ try {
     join(folder, 'run.js'),
     `import { Engine } from 'hotpath';
 const { loadBinding } = await import('./node_modules/hotpath/dist/binding.js');
-const { version } = loadBinding();
-const engine = await Engine.load('node_modules/hotpath/models/pocket');
+const { version, devices } = loadBinding();
+const kinds = devices().map(({ kind }) => kind);
+if (${prebuilds().some((file) => isCuda(file) && file.startsWith(here))} !== kinds.includes('cuda'))
+  throw new Error('the other prebuild was expected: this one knows the devices ' + kinds);
+const engine = await Engine.load('node_modules/hotpath/models/pocket', { device: 'cpu' });
 const answer = await engine.chatCompletions({
   messages: [{ role: 'user', content: 'What is the capital of France?' }],
   temperature: 0,

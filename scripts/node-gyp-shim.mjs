@@ -2,4 +2,5 @@
 // prebuildify calls "node-gyp rebuild" and takes build/Release/*.node; this answers with our CMake build.
 import { run } from './tools.mjs';
 
-process.exit(run(process.execPath, ['scripts/build.mjs', '--only', 'native', '--compile']));
+const args = ['--only', 'native', '--variant', 'cpu', '--compile'];
+process.exit(run(process.execPath, ['scripts/build.mjs', ...args]));

@@ -1,11 +1,15 @@
-// npm test: format, types, import rules, unit, ops, engine, golden, api; builds what is missing or stale first.
+// npm test: format, types, import rules, unit, ops, engine, golden, api, cuda; builds what is missing or stale first.
 //   --only <stage>[,<stage>]   some of them
+// DEVICE=cuda (or cuda:<index>) makes ops, golden and api run there. The stage cuda compiles every kernel for every
+// architecture where nvcc is, and needs no GPU.
 // Ends with a line "N passed, N failed, N skipped" and leaves it in build/test-results/summary.txt.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { root, run, say } from './tools.mjs';
+import { findNvcc } from './toolchain.mjs';
+import { output, root, run, say } from './tools.mjs';
+import { rememberedVariant } from './variant.mjs';
 
 const { values: flags } = parseArgs({ options: { only: { type: 'string' } } });
 const require = createRequire(import.meta.url);
@@ -45,6 +49,32 @@ function vitest(project) {
   };
 }
 
+/** The CUDA back end, compiled apart from build/Release unless that has it already. @returns {Counts} */
+function cuda() {
+  const { problem } = findNvcc();
+  if (problem !== '') {
+    say(`skipped: ${problem}`);
+    return { passed: 0, failed: 0, skipped: 1 };
+  }
+  const folder = rememberedVariant() === 'cuda' ? 'build/Release' : 'build/Release-cuda';
+  const built =
+    node('scripts/build.mjs', '--only', 'ts', '--quiet') ||
+    node(
+      'scripts/build.mjs',
+      ...['--only', 'native', '--variant', 'cuda', '--output', folder, '--quiet', '--compile'],
+    );
+  if (built !== 0) return whole(1);
+  const text = output(process.execPath, ['scripts/check-cuda.mjs', `${folder}/hotpath.node`], {
+    okStatus: [0, 1],
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  process.stdout.write(text ?? '');
+  const last = text?.trimEnd().split('\n').at(-1);
+  if (!last?.startsWith('{')) return whole(1);
+  const { passed, failed } = JSON.parse(last);
+  return { passed: passed + 1, failed, skipped: 0 };
+}
+
 /** @param {Counts[]} parts @returns {Counts} */
 function sum(...parts) {
   const total = { passed: 0, failed: 0, skipped: 0 };
@@ -62,6 +92,7 @@ const stages = {
   engine: () => vitest('engine'),
   golden: () => vitest('golden'),
   api: () => vitest('api'),
+  cuda,
 };
 const needsBuild = new Set(['ops', 'engine', 'golden', 'api']);
 

@@ -80,6 +80,44 @@ export function installCommand(names) {
   return "install cmake (3.20+), g++ (11+) and make with your system's package manager";
 }
 
+/** The first release with what the kernels use. */
+const leastNvcc = [12, 4];
+
+/**
+ * The CUDA compiler: $CUDACXX, else nvcc of the PATH, of $CUDA_HOME or $CUDA_PATH, of /usr/local/cuda.
+ * `command` is '' where there is none that will do.
+ */
+export function findNvcc() {
+  const { CUDACXX, CUDA_HOME, CUDA_PATH } = process.env;
+  const folders = [CUDA_HOME, CUDA_PATH, '/usr/local/cuda'].filter(Boolean);
+  const places = CUDACXX ? [CUDACXX] : ['nvcc', ...folders.map((folder) => `${folder}/bin/nvcc`)];
+  for (const command of places) {
+    const version = /release (\d+\.\d+)/.exec(output(command, ['--version']) ?? '')?.[1];
+    if (version === undefined) continue;
+    if (isAtLeast(version, leastNvcc))
+      return { command, found: `nvcc ${version} (${command})`, problem: '' };
+    const problem = `${command} is of CUDA ${version}, ${leastNvcc.join('.')} or newer is needed`;
+    return { command: '', found: `nvcc ${version}`, problem };
+  }
+  const problem = CUDACXX ? `CUDACXX=${CUDACXX} does not run` : 'nvcc is not installed';
+  return { command: '', found: '', problem };
+}
+
+/** Whether NVIDIA's driver serves this machine. */
+export function hasNvidiaGpu() {
+  return existsSync('/dev/nvidiactl') || existsSync('/proc/driver/nvidia');
+}
+
+/** Why the CUDA back end cannot be compiled, and what to do. @param {string} problem */
+export function explainNvcc(problem) {
+  return (
+    `cannot compile the CUDA back end:\n  - ${problem}\n` +
+    "Install NVIDIA's CUDA toolkit (https://developer.nvidia.com/cuda-downloads; no driver and no GPU are " +
+    'needed to compile), or set CUDACXX to its nvcc, then run again. "npm run build:native" compiles the ' +
+    'CPU back end alone.'
+  );
+}
+
 /** What there is, and a message about what is missing ('' where compiling can start). */
 export function checkToolchain() {
   const tools = [findCMake(), findCompiler(), findMake()];

@@ -75,12 +75,12 @@ export function run(command, args, options = {}) {
 }
 
 /**
- * A program's stdout, or null where it is missing or fails.
+ * A program's stdout, or null where it is missing or ends with none of `okStatus`.
  * @param {string} command
  * @param {string[]} args
- * @param {import('node:child_process').SpawnSyncOptions} options
+ * @param {import('node:child_process').SpawnSyncOptions & { okStatus?: number[] }} options
  */
-export function output(command, args, options = {}) {
+export function output(command, args, { okStatus = [0], ...options } = {}) {
   const { status, stdout } = spawnSync(command, args, { cwd: root, encoding: 'utf8', ...options });
-  return status === 0 ? String(stdout) : null;
+  return status !== null && okStatus.includes(status) ? String(stdout) : null;
 }

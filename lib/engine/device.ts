@@ -12,9 +12,13 @@ export function chooseDevice(devices: NativeDeviceInfo[], wanted: string): Nativ
       : usable.find((d) => d.kind === kind && (index === undefined || d.index === Number(index)));
   if (chosen) return chosen;
 
+  const hint =
+    kind === 'cuda' && !devices.some((d) => d.kind === 'cuda')
+      ? 'This build of the addon has no CUDA back end: in a source checkout "npm run build:cuda" makes one. '
+      : '';
   const seen = devices.map((d) => `${deviceName(d)} (${d.unavailable ?? d.name})`).join(', ');
   throw new EngineError(
-    `device: '${wanted}' cannot be used; found ${seen || 'no device'}. ` +
+    `device: '${wanted}' cannot be used; found ${seen || 'no device'}. ${hint}` +
       "Pass device: 'cpu', or 'auto' to take what there is.",
     {
       status: 503,

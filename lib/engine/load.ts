@@ -13,7 +13,7 @@ import { ChatTemplates } from '../text/template.js';
 import { Tokenizer } from '../text/tokenizer.js';
 import { type Checkpoint, openCheckpoint } from '../weights/index.js';
 import { chooseDevice, deviceName } from './device.js';
-import { dummyWeightBytes, planCache } from './memory.js';
+import { defaultBlockSize, dummyWeightBytes, planCache, settledCache } from './memory.js';
 
 /** What an engine is made of; tests put a fake `native` in. */
 export interface EngineParts {
@@ -27,6 +27,12 @@ export interface EngineParts {
   /** "cpu" or "cuda:<index>". */
   device: string;
 }
+
+/** A step on a GPU takes far more tokens before it takes longer. */
+const stepDefaults = {
+  cpu: { maxRunningSeqs: 64, maxBatchTokens: 512 },
+  cuda: { maxRunningSeqs: 256, maxBatchTokens: 8192 },
+};
 
 export async function loadParts(
   model: string,
@@ -61,14 +67,10 @@ export async function loadParts(
     loadFormat === 'dummy'
       ? dummyWeightBytes(spec, dtype)
       : checkpoint.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  const cache = planCache(spec, { bytes: weightBytes, dtype }, device.freeBytes, options);
-  if (options.maxModelLen === undefined && cache.maxModelLen < spec.maxPosition)
-    options.logger?.warn(
-      `maxModelLen is ${cache.maxModelLen}, not the checkpoint's ${spec.maxPosition}: the KV cache of ` +
-        `${cache.kvCacheBytes} bytes holds no more. Set kvCacheBytes for longer requests.`,
-    );
+  const cache = planCache(spec, { bytes: weightBytes, dtype }, device, options);
   signal?.throwIfAborted();
 
+  const blockSize = options.blockSize ?? defaultBlockSize;
   const mailbox = new Mailbox();
   let native: NativeEngine;
   try {
@@ -78,11 +80,12 @@ export async function loadParts(
       {
         device: deviceName(device),
         numThreads: options.numThreads ?? 0,
-        maxRunningSeqs: options.maxRunningSeqs ?? 64,
-        maxBatchTokens: options.maxBatchTokens ?? 512,
-        blockSize: options.blockSize ?? 16,
+        maxRunningSeqs: options.maxRunningSeqs ?? stepDefaults[device.kind].maxRunningSeqs,
+        maxBatchTokens: options.maxBatchTokens ?? stepDefaults[device.kind].maxBatchTokens,
+        blockSize,
         prefixCaching: options.prefixCaching ?? true,
         captureRoutedExperts: options.captureRoutedExperts ?? false,
+        activationDtype: options.computeDtype ?? 'auto',
         dummyWeights: loadFormat === 'dummy' ? { dtype, seed: 0 } : null,
         ...cache,
       },
@@ -97,9 +100,15 @@ export async function loadParts(
     await native.close();
     throw signal.reason;
   }
+  const { kvCacheBytes, maxModelLen } = settledCache(native, cache, blockSize);
+  if (options.maxModelLen === undefined && maxModelLen < spec.maxPosition)
+    options.logger?.warn(
+      `maxModelLen is ${maxModelLen}, not the checkpoint's ${spec.maxPosition}, with a KV cache of ` +
+        `${kvCacheBytes} bytes. Set maxModelLen or kvCacheBytes for longer requests.`,
+    );
   options.logger?.info(
     `${checkpoint.name} on ${deviceName(device)} (${device.name}): ${weightBytes} bytes of weights, ` +
-      `${cache.kvCacheBytes} bytes of KV cache, up to ${cache.maxModelLen} tokens per request`,
+      `${kvCacheBytes} bytes of KV cache, up to ${maxModelLen} tokens per request`,
   );
   const eos = new Set(checkpoint.eosTokenIds);
   if (text?.tokenizer.eosTokenId != null) eos.add(text.tokenizer.eosTokenId);
@@ -109,7 +118,7 @@ export async function loadParts(
     text,
     facts: {
       vocabSize: spec.vocabSize,
-      maxModelLen: cache.maxModelLen,
+      maxModelLen,
       eosTokenIds: [...eos].filter((id) => id < spec.vocabSize),
       samplingDefaults: options.samplingDefaults === 'openai' ? {} : samplingDefaults(checkpoint),
       captureRoutedExperts: options.captureRoutedExperts ?? false,
