@@ -1,46 +1,83 @@
 /**
- * Decode: tokens per second of one sequence, through the public API. Every step reads all weights once, so weight
- * bytes per second are compared with how fast the same threads can read memory at all.
+ * Decode: tokens per second with a number of sequences at a time, while all of them decode. Every step reads the
+ * weights once and every sequence's keys and values: those bytes per second are compared with how fast the device
+ * reads memory at all.
+ *
+ *   node bench/run.mjs decode --model llama-3.1-8b --device cuda --batch 1,32 --peak 4.26
  */
-import { loadDummy, median, promptIds, readFlags, report, rounded, rounds } from './lib/bench.js';
+import { Fnv, knownPeak, median, randomIds, readFlags, report, rounded } from './lib/bench.js';
+import { BenchModel } from './lib/model.js';
+import { measurePeaks } from './lib/probe.js';
 
-const promptTokens = 16;
-const generatedTokens = 65;
-
-const flags = readFlags();
-const engine = await loadDummy(flags);
-const { weightBytes } = engine.stats();
-
-/** Tokens per second from the first token to the last. */
-async function tokensPerSecond(): Promise<number> {
-  let first = { time: 0, tokens: 0 };
-  let tokens = 0;
-  const stream = engine.completions({
-    prompt: promptIds(promptTokens),
-    max_tokens: generatedTokens,
-    ignore_eos: true,
-    temperature: 0,
-    return_token_ids: true,
-    stream: true,
-  });
-  for await (const { choices } of stream) {
-    tokens += choices[0]!.token_ids!.length;
-    if (first.tokens === 0) first = { time: performance.now(), tokens };
-  }
-  return (tokens - first.tokens) / ((performance.now() - first.time) / 1000);
+interface Decoded {
+  tokensPerSecond: number;
+  /** Of a step. */
+  milliseconds: number;
+  bytesPerSecond: number;
+  /** Prompts, generation and what lies between. */
+  wholePerSecond: number;
+  hash: string;
+  /** Bytes per second, probed beside the round; null where that was done elsewhere. */
+  probe: number | null;
 }
 
-const results = await rounds(flags, tokensPerSecond);
-const rate = median(results.map((round) => round.value));
-const share = median(results.map((r) => (r.value * weightBytes * 1e-9) / r.peaks.readMedianGBs));
-report('decode', flags, {
-  prompt_tokens: promptTokens,
-  generated_tokens: generatedTokens,
-  weight_bytes: weightBytes,
-  tokens_per_s: rounded(rate),
-  weights_gb_per_s: rounded(rate * weightBytes * 1e-9),
-  probe_gb_per_s: rounded(median(results.map((round) => round.peaks.readMedianGBs))),
-  probe_best_gb_per_s: rounded(median(results.map((round) => round.peaks.readGBs))),
-  percent_of_probe: rounded(100 * share, 1),
+const flags = readFlags();
+const onCpu = flags.info.kind === 'cpu';
+const maxModelLen = flags.prompt + flags.generate;
+const model = await BenchModel.load(flags, {
+  maxModelLen,
+  maxRunningSeqs: Math.max(...flags.batch),
 });
-await engine.close();
+const peak = onCpu ? flags.peak : knownPeak(flags);
+
+async function measure(prompts: number[][]): Promise<Decoded> {
+  const probe =
+    onCpu && peak === null ? measurePeaks(flags.threads).readMedianGBs * 1e9 : peak && peak * 1e12;
+  const { started, ended, ids, full } = await model.run(prompts, flags.generate);
+  if (full === null || full.end.tokens === full.begin.tokens)
+    throw new Error(`--generate ${flags.generate}: no step had all ${prompts.length} sequences`);
+  const { begin, end } = full;
+  const seconds = (end.time - begin.time) / 1000;
+  const tokens = end.tokens - begin.tokens;
+  const steps = tokens / prompts.length;
+  const context = prompts.length * flags.prompt + (begin.tokens + end.tokens) / 2;
+  const stepBytes = model.weightBytes(prompts.length) + context * model.kvBytes;
+  return {
+    tokensPerSecond: tokens / seconds,
+    milliseconds: (seconds * 1000) / steps,
+    bytesPerSecond: (stepBytes * steps) / seconds,
+    wholePerSecond: (prompts.length * flags.generate * 1000) / (ended - started),
+    hash: String(ids.reduce((hash, own) => hash.add(own), new Fnv())),
+    probe,
+  };
+}
+
+for (const batch of flags.batch) {
+  const prompts = Array.from({ length: batch }, (_, i) =>
+    randomIds(1000 * batch + i, flags.prompt, model.spec.vocabSize),
+  );
+  await model.run(prompts, flags.generate);
+  const results: Decoded[] = [];
+  for (let i = 0; i < flags.rounds; i++) results.push(await measure(prompts));
+  const of = (pick: (round: Decoded) => number) => median(results.map(pick));
+  const hashes = [...new Set(results.map(({ hash }) => hash))];
+  report('decode', flags, {
+    batch,
+    prompt_tokens: flags.prompt,
+    generated_tokens: flags.generate,
+    tokens_per_s: rounded(of((r) => r.tokensPerSecond)),
+    step_ms: rounded(
+      of((r) => r.milliseconds),
+      4,
+    ),
+    read_tb_per_s: rounded(of((r) => r.bytesPerSecond) * 1e-12, 4),
+    ...(results[0]!.probe !== null && {
+      peak_tb_per_s: rounded(of((r) => r.probe!) * 1e-12, 4),
+      percent_of_peak: rounded(100 * of((r) => r.bytesPerSecond / r.probe!), 1),
+    }),
+    with_prefill_tokens_per_s: rounded(of((r) => r.wholePerSecond)),
+    // More than one: rounds differ, which no engine should.
+    hash: hashes.join(' '),
+  });
+}
+await model.close();

@@ -2,7 +2,8 @@
  * Every op alone, at real sizes: microseconds, GB/s, GFLOP/s and the share of what this machine's probes reach in
  * the same run. The cases are those of test/ops.
  *
- *   node bench/run.mjs ops [--filter <text>] [--threads <n>] [--isa <name>] [--save]
+ *   node bench/run.mjs ops [--device <cpu|cuda:n>] [--filter <text>] [--threads <n>] [--isa <name>]
+ *     [--activations <bf16|f16|f32>] [--save]
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
@@ -32,7 +33,9 @@ const { values: flags } = parseArgs({
   args: process.argv.slice(3),
   options: {
     filter: { type: 'string', default: '' },
+    device: { type: 'string' },
     threads: { type: 'string' },
+    activations: { type: 'string' },
     isa: { type: 'string' },
     save: { type: 'boolean', default: false },
   },
@@ -41,9 +44,12 @@ const { values: flags } = parseArgs({
 const program = fileURLToPath(new URL('../build/Release/hotpath_ops', import.meta.url));
 if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build:native`);
 const args = ['--bench', '--json', '--filter', flags.filter];
-if (flags.threads !== undefined) args.push('--threads', flags.threads);
-if (flags.isa !== undefined) args.push('--isa', flags.isa);
-const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+for (const name of ['device', 'threads', 'isa', 'activations'] as const)
+  if (flags[name] !== undefined) args.push(`--${name}`, flags[name]);
+const { status, stdout, stderr } = spawnSync(program, args, {
+  encoding: 'utf8',
+  maxBuffer: 1 << 26,
+});
 if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`);
 
 const report = JSON.parse(stdout) as OpsReport;

@@ -1,37 +1,57 @@
 /**
- * Prefill: prompt tokens per second of one sequence, through the public API, to its first token. Arithmetic counts
- * two operations per weight and token, without attention and the head, which runs for the last token only.
+ * Prefill: prompt tokens per second until every sequence has its first token. Arithmetic counts two operations per
+ * weight and token (of experts: those that are chosen), causal attention, and the head for the last token.
+ *
+ *   node bench/run.mjs prefill --model llama-3.1-8b --device cuda          512 x 32, then 4096 x 1
+ *   node bench/run.mjs prefill --prompt 2048 --batch 1,4
  */
-import { readFileSync } from 'node:fs';
-import { loadDummy, median, promptIds, readFlags, report, rounded, rounds } from './lib/bench.js';
+import { Fnv, median, randomIds, readFlags, report, rounded } from './lib/bench.js';
+import { BenchModel } from './lib/model.js';
+import { measurePeaks } from './lib/probe.js';
 
 const flags = readFlags();
-const engine = await loadDummy(flags);
-const config = JSON.parse(
-  readFileSync(new URL(`./configs/${flags.model}/config.json`, import.meta.url), 'utf8'),
-) as { vocab_size: number; hidden_size: number };
-const weightSize = flags.dtype === 'f32' ? 4 : 2;
-const bodyWeights =
-  engine.stats().weightBytes / weightSize - config.vocab_size * config.hidden_size;
+const onCpu = flags.info.kind === 'cpu';
+const asked = process.argv.some((argument) => /^--(prompt|batch)\b/.test(argument));
+const usual = onCpu
+  ? [[128, 1] as const, [512, 1] as const]
+  : [[512, 32] as const, [4096, 1] as const];
+const shapes = asked ? flags.batch.map((batch) => [flags.prompt, batch] as const) : usual;
 
-for (const promptTokens of [128, 512]) {
-  const prompt = promptIds(promptTokens);
-  const results = await rounds(flags, async () => {
-    const started = performance.now();
-    await engine.completions({ prompt, max_tokens: 1, ignore_eos: true, temperature: 0 });
-    return promptTokens / ((performance.now() - started) / 1000);
-  });
-  const gflops = (rate: number) => rate * 2e-9 * bodyWeights;
-  const rate = median(results.map((round) => round.value));
+const longest = Math.max(...shapes.map(([tokens]) => tokens));
+const model = await BenchModel.load(flags, {
+  maxModelLen: longest + 1,
+  maxRunningSeqs: Math.max(...shapes.map(([, batch]) => batch)),
+});
+
+for (const [promptTokens, batch] of shapes) {
+  const prompts = Array.from({ length: batch }, (_, i) =>
+    randomIds(1000 * batch + i, promptTokens, model.spec.vocabSize),
+  );
+  const flops = batch * model.prefillFlops(promptTokens);
+  const measure = async () => {
+    const probe = onCpu && flags.peak === null ? measurePeaks(flags.threads).gflops * 1e9 : null;
+    const { started, ended, ids } = await model.run(prompts, 1);
+    const hash = String(ids.reduce((sum, own) => sum.add(own), new Fnv()));
+    return { seconds: (ended - started) / 1000, probe, hash };
+  };
+  await model.run(prompts, 1);
+  const rounds = [];
+  for (let i = 0; i < flags.rounds; i++) rounds.push(await measure());
+  const seconds = median(rounds.map((round) => round.seconds));
+  const probes = rounds.flatMap(({ probe, seconds: own }) =>
+    probe === null ? [] : [{ probe, share: flops / own / probe }],
+  );
   report('prefill', flags, {
     prompt_tokens: promptTokens,
-    tokens_per_s: rounded(rate),
-    gflop_per_s: rounded(gflops(rate), 1),
-    probe_gflop_per_s: rounded(median(results.map((round) => round.peaks.gflops)), 1),
-    percent_of_probe: rounded(
-      100 * median(results.map((r) => gflops(r.value) / r.peaks.gflops)),
-      1,
-    ),
+    batch,
+    tokens_per_s: rounded((promptTokens * batch) / seconds),
+    milliseconds: rounded(seconds * 1000, 3),
+    tflop_per_s: rounded((flops / seconds) * 1e-12, 3),
+    ...(probes.length > 0 && {
+      probe_tflop_per_s: rounded(median(probes.map(({ probe }) => probe)) * 1e-12, 3),
+      percent_of_probe: rounded(100 * median(probes.map(({ share }) => share)), 1),
+    }),
+    hash: [...new Set(rounds.map(({ hash }) => hash))].join(' '),
   });
 }
-await engine.close();
+await model.close();

@@ -1,4 +1,4 @@
-/** What the machine can do at most, by the native probes: hotpath_ops reads memory and multiplies registers. */
+/** What the CPU can do at most, by the native probes: hotpath_ops reads memory and multiplies registers. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,8 @@ export interface Peaks {
 export function measurePeaks(threads: number): Peaks {
   if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build:native`);
   // The filter matches no case: only the probes run.
-  const args = ['--bench', '--json', '--filter', 'only the probes', '--threads', String(threads)];
+  const args = ['--bench', '--json', '--device', 'cpu', '--filter', 'only the probes'];
+  args.push('--threads', String(threads));
   const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`);
   const { read_gb_s, read_median_gb_s, gflop_s } = JSON.parse(stdout) as Record<string, number>;

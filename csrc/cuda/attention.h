@@ -39,7 +39,9 @@ __host__ __device__
 struct AttentionPlan {
   std::vector<DecodeItem> decode;  // longest first
   std::vector<PrefillItem> prefill;
-  std::vector<DecodeItem> sorted;  // scratch
+  // Scratch of plan_attention, kept so that it does not allocate.
+  std::vector<DecodeItem> sorted;
+  std::vector<int32_t> order;
 };
 // concurrent_items: how many decode items run at a time, decode_concurrency(). It steers how rows
 // are cut, for speed; results do not depend on it.

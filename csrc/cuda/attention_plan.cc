@@ -15,8 +15,8 @@ constexpr int kMaxSplits = 16;
 
 int chunk_keys(const DecodeItem& item) { return decode_rounds(item.seqlen) * kRoundKeys; }
 
-// Longest first, to within 64 keys: a counting sort, for the items are large and many.
-void sort_by_work(AttentionPlan& plan) {
+// plan.order = the items' indices, longest first to within 64 keys: a counting sort.
+void order_by_work(AttentionPlan& plan) {
   constexpr int kBuckets = 1024;
   auto bucket = [](const DecodeItem& item) {
     int keys = kSplitKeys;
@@ -30,9 +30,9 @@ void sort_by_work(AttentionPlan& plan) {
   for (const DecodeItem& item : plan.decode) ++next[bucket(item)];
   int32_t begin = 0;
   for (int32_t& n : next) begin += std::exchange(n, begin);
-  plan.sorted.resize(plan.decode.size());
-  for (const DecodeItem& item : plan.decode) plan.sorted[next[bucket(item)]++] = item;
-  std::swap(plan.decode, plan.sorted);
+  plan.order.resize(plan.decode.size());
+  for (size_t i = 0; i < plan.decode.size(); ++i)
+    plan.order[next[bucket(plan.decode[i])]++] = static_cast<int32_t>(i);
 }
 
 // Cuts rows so that concurrent_items workers finish together. Each in turn takes rows, longest
@@ -40,10 +40,10 @@ void sort_by_work(AttentionPlan& plan) {
 // rest. Partial results cost bandwidth, so a worker rather takes a little too much.
 void cut_rows(int concurrent_items, int64_t keys, AttentionPlan& plan) {
   const int64_t share = keys / concurrent_items + 1, most = share + share / 20;
-  const size_t rows = plan.decode.size();
+  order_by_work(plan);
   int64_t load = 0;
   int partials = 0;
-  for (size_t i = 0; i < rows; ++i) {
+  for (const int32_t i : plan.order) {
     DecodeItem item = plan.decode[i];
     const int chunk = chunk_keys(item), chunks = item.end;
     if (load + item.seqlen <= most || partials + chunks > kMaxPartials) {
@@ -170,10 +170,12 @@ void plan_attention(const Batch& batch, int concurrent_items, AttentionPlan& pla
       batch.block_size % kLeafKeys == 0) {
     split_rows(batch, plan);
   } else {
-    sort_by_work(plan);
     cut_rows(concurrent_items, keys, plan);
   }
-  sort_by_work(plan);
+  order_by_work(plan);
+  plan.sorted.clear();
+  for (const int32_t i : plan.order) plan.sorted.push_back(plan.decode[i]);
+  std::swap(plan.decode, plan.sorted);
 }
 
 }  // namespace hotpath::cuda

@@ -1,0 +1,438 @@
+// gemm_wgmma: every tile and cluster against a plain mma.sync kernel that sums in the order of
+// gemm.h (bits must be equal), small shapes against double, then times of all plans.
+//   gemm_wgmma_lab [check] [sweep] [tune]
+// HOTPATH_LAB_CUBLAS=/path/libcublas.so.13 puts cuBLAS's time on the same card beside ours.
+
+#include <dlfcn.h>
+
+#include <cstring>
+#include <string>
+
+#include "cuda/device/mma.cuh"
+#include "cuda/gemm_wgmma.h"
+#include "lab.h"
+
+using namespace hotpath::cuda;
+using lab::DType;
+using lab::Tensor;
+
+namespace {
+
+constexpr int kTiles[][3] = {{128, 256, 0}, {128, 224, 0}, {128, 192, 0}, {128, 160, 0},
+                             {128, 128, 1}, {128, 96, 0},  {128, 64, 1},  {64, 128, 0},
+                             {64, 96, 0},   {64, 64, 1},   {64, 32, 1}};
+constexpr int kClusters[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {4, 1}, {1, 4}};
+
+// One warp: 16 rows of x by 8 rows of w, steps of 16 k in order, segments added in order.
+template <typename T>
+__device__ void reference_tile(float (&total)[4], const T* x, int64_t x_stride, const T* w, int m,
+                               int n, int k, int segment, int row, int column) {
+  const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+  auto pair = [&](const T* base, int64_t stride, int r, int rows, int c) {
+    return r < rows && c < k ? *reinterpret_cast<const uint32_t*>(base + r * stride + c) : 0u;
+  };
+  for (int i = 0; i < 4; ++i) total[i] = 0;
+  for (int begin = 0; begin < k; begin += segment) {
+    float sum[4] = {0, 0, 0, 0};
+    for (int c = begin; c < min(k, begin + segment); c += 16) {
+      const uint32_t a[4] = {pair(x, x_stride, row + g, m, c + 2 * t),
+                             pair(x, x_stride, row + g + 8, m, c + 2 * t),
+                             pair(x, x_stride, row + g, m, c + 2 * t + 8),
+                             pair(x, x_stride, row + g + 8, m, c + 2 * t + 8)};
+      mma_16816<T>(sum, a, pair(w, k, column + g, n, c + 2 * t),
+                   pair(w, k, column + g, n, c + 2 * t + 8));
+    }
+    for (int i = 0; i < 4; ++i) total[i] += sum[i];
+  }
+}
+
+template <typename T, typename Y>
+__global__ void reference_kernel(Y* y, int64_t y_stride, const T* x, int64_t x_stride, const T* w,
+                                 const T* bias, int m, int n, int k, int segment, bool accumulate,
+                                 bool silu_mul) {
+  const int n_out = silu_mul ? n / 2 : n;
+  const int row = blockIdx.y * 16, column = (blockIdx.x * 4 + threadIdx.x / 32) * 8;
+  if (column >= n_out) return;
+  float a[4], b[4];
+  reference_tile(a, x, x_stride, w, m, n_out, k, segment, row, column);
+  if (silu_mul)
+    reference_tile(b, x, x_stride, w + int64_t{n_out} * k, m, n_out, k, segment, row, column);
+  const int lane = threadIdx.x % 32;
+  for (int i = 0; i < 4; ++i) {
+    const int r = row + lane / 4 + i / 2 * 8, c = column + lane % 4 * 2 + i % 2;
+    if (r >= m || c >= n_out) continue;
+    float v = bias ? a[i] + to_float(bias[c]) : a[i];
+    if (silu_mul) v = silu(v) * (bias ? b[i] + to_float(bias[n_out + c]) : b[i]);
+    Y* at = y + r * y_stride + c;
+    *at = from_float<Y>(accumulate ? to_float(*at) + v : v);
+  }
+}
+
+// Different elements of two [m][n] matrices, and the largest difference relative to 1 + |b|.
+template <typename Y>
+__global__ void compare_kernel(const Y* a, const Y* b, int64_t stride, int m, int n,
+                               unsigned long long* different, float* worst) {
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < int64_t{m} * n;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    const int64_t at = i / n * stride + i % n;
+    const float u = to_float(a[at]), v = to_float(b[at]);
+    if (__float_as_uint(u) == __float_as_uint(v)) continue;
+    atomicAdd(different, 1ull);
+    float e = fabsf(u - v) / (1 + fabsf(v));
+    if (!(e <= 1e30f)) e = 1e30f;
+    atomicMax(reinterpret_cast<int*>(worst), __float_as_int(e));
+  }
+}
+
+// Mixed magnitudes: 2^-4 .. 2^4 by row and element, so that the order of sums shows in the bits.
+__global__ void mix_kernel(uint16_t* p, int64_t n, uint32_t seed, bool half) {
+  for (int64_t i = blockIdx.x * int64_t{blockDim.x} + threadIdx.x; i < n;
+       i += int64_t{gridDim.x} * blockDim.x) {
+    uint32_t z = (static_cast<uint32_t>(i) ^ seed) * 0x9E3779B1u;
+    z = (z ^ z >> 15) * 0x85EBCA77u;
+    z = (z ^ z >> 13) * 0xC2B2AE3Du;
+    z ^= z >> 16;
+    const float v = (static_cast<float>(z >> 8) * 0x1p-23f - 1.0f) *
+                    exp2f(static_cast<float>(z & 7) - 4.0f) * 0.3f;
+    p[i] = half ? __half_as_ushort(__float2half_rn(v)) : __bfloat16_as_ushort(__float2bfloat16_rn(v));
+  }
+}
+Tensor mixed(DType dtype, std::initializer_list<int64_t> dims, uint32_t seed) {
+  Tensor t(nullptr, dtype, dims);
+  t.data = lab::device_bytes(t.bytes() + 64);
+  mix_kernel<<<512, 256>>>(t.as<uint16_t>(), t.numel(), seed, dtype == DType::kF16);
+  LAB_CHECK(cudaDeviceSynchronize());
+  return t;
+}
+
+struct Case {
+  int m, n, k;
+  bool bias = false, accumulate = false, silu = false, f32 = false;
+  int x_pad = 0, y_pad = 0;
+  DType dtype = DType::kBF16;
+};
+
+template <typename T, typename Y>
+void reference(const GemmArgs& g) {
+  const int m = g.x.dim(0), n = g.w.dim(0), k = g.x.dim(1);
+  const dim3 grid(ceil_div(g.silu_mul ? n / 2 : n, 32), ceil_div(m, 16));
+  reference_kernel<T, Y><<<grid, 128>>>(
+      g.y.as<Y>(), g.y.row_stride, g.x.as<T>(), g.x.row_stride, g.w.as<T>(),
+      g.bias ? g.bias->as<T>() : nullptr, m, n, k, static_cast<int>(segment_length(n, k)),
+      g.accumulate, g.silu_mul);
+}
+void run_reference(const GemmArgs& g) {
+  const bool f32 = g.y.dtype == DType::kF32;
+  if (g.x.dtype == DType::kBF16)
+    f32 ? reference<bf16, float>(g) : reference<bf16, bf16>(g);
+  else
+    f32 ? reference<f16, float>(g) : reference<f16, f16>(g);
+  LAB_CHECK(cudaDeviceSynchronize());
+}
+
+struct Difference {
+  unsigned long long count;
+  float worst;
+};
+Difference compare(const Tensor& a, const Tensor& b) {
+  static unsigned long long* different = static_cast<unsigned long long*>(lab::device_bytes(16));
+  float* worst = reinterpret_cast<float*>(different + 1);
+  LAB_CHECK(cudaMemset(different, 0, 16));
+  const int m = a.dim(0), n = a.dim(1);
+  if (a.dtype == DType::kF32)
+    compare_kernel<<<512, 256>>>(a.as<float>(), b.as<float>(), a.row_stride, m, n, different, worst);
+  else if (a.dtype == DType::kBF16)
+    compare_kernel<<<512, 256>>>(a.as<bf16>(), b.as<bf16>(), a.row_stride, m, n, different, worst);
+  else
+    compare_kernel<<<512, 256>>>(a.as<f16>(), b.as<f16>(), a.row_stride, m, n, different, worst);
+  char host[16];
+  LAB_CHECK(cudaMemcpy(host, different, 16, cudaMemcpyDeviceToHost));
+  Difference d;
+  std::memcpy(&d.count, host, 8);
+  std::memcpy(&d.worst, host + 8, 4);
+  return d;
+}
+
+int failures = 0, checks = 0;
+
+double error_against_double(const GemmArgs& g, const Tensor& y, const Tensor& before,
+                            const std::vector<float>& bias) {
+  auto flat = [](Tensor t) {
+    Tensor all(t.data, t.dtype, {t.dim(0), t.row_stride});
+    return lab::download(all);
+  };
+  const std::vector<float> x = flat(g.x), w = flat(g.w), old = flat(before), got = flat(y);
+  const int64_t m = g.x.dim(0), n = g.w.dim(0), k = g.x.dim(1), n_out = y.dim(1);
+  double worst = 0;
+  for (int64_t r = 0; r < m; ++r)
+    for (int64_t c = 0; c < n_out; ++c) {
+      double sums[2] = {0, 0};
+      double size = 1;
+      for (int s = 0; s < (g.silu_mul ? 2 : 1); ++s) {
+        for (int64_t i = 0; i < k; ++i) {
+          const double p = double{x[r * g.x.row_stride + i]} * w[(s * n_out + c) * k + i];
+          sums[s] += p;
+        }
+        if (!bias.empty()) sums[s] += bias[s * n_out + c];
+        size = std::max(size, std::abs(sums[s]));
+      }
+      double v = sums[0];
+      if (g.silu_mul) v = v / (1 + std::exp(-v)) * sums[1];
+      if (g.accumulate) v += old[r * y.row_stride + c];
+      const double e = std::abs(got[r * y.row_stride + c] - v) / (size + std::abs(v));
+      if (!(e <= worst)) worst = std::isnan(e) ? 1e30 : e;
+    }
+  return worst;
+}
+
+void check_case(const Context& ctx, const Case& c, bool all_plans) {
+  const int n_out = c.silu ? c.n / 2 : c.n;
+  const DType y_dtype = c.f32 ? DType::kF32 : c.dtype;
+  GemmArgs g;
+  g.x = mixed(c.dtype, {c.m, c.k + c.x_pad}, 11).columns(0, c.k);
+  g.w = mixed(c.dtype, {c.n, c.k}, 22);
+  Tensor bias = mixed(c.dtype, {c.n}, 33);
+  if (c.bias) g.bias = &bias;
+  g.accumulate = c.accumulate;
+  g.silu_mul = c.silu;
+  std::vector<float> start(int64_t{c.m} * (n_out + c.y_pad));
+  lab::Rng rng(7);
+  if (start.size() < 4'000'000)
+    for (float& v : start) v = rng.normal();
+  const Tensor before = lab::upload(start, y_dtype, {c.m, n_out + c.y_pad});
+  Tensor expected(lab::device_bytes(before.bytes()), y_dtype, {c.m, n_out + c.y_pad});
+  Tensor got = expected;
+  got.data = lab::device_bytes(before.bytes());
+  auto run = [&](Tensor& to, auto&& body) {
+    LAB_CHECK(cudaMemcpy(to.data, before.data, before.bytes(), cudaMemcpyDeviceToDevice));
+    g.y = to.columns(0, n_out);
+    body();
+    LAB_CHECK(cudaDeviceSynchronize());
+  };
+  run(expected, [&] { run_reference(g); });
+  char name[160];
+  std::snprintf(name, sizeof name, "%d x %d x %d %s%s%s%s%s xpad %d ypad %d", c.m, c.n, c.k,
+                c.dtype == DType::kF16 ? "f16" : "bf16", c.bias ? " bias" : "",
+                c.accumulate ? " acc" : "", c.silu ? " silu" : "", c.f32 ? " f32" : "", c.x_pad,
+                c.y_pad);
+  if (int64_t{c.m} * c.n * c.k < 6'000'000) {
+    const std::vector<float> b = c.bias ? lab::download(bias) : std::vector<float>();
+    const double e = error_against_double(g, expected.columns(0, n_out), before, b);
+    if (e > (c.f32 ? 1e-3 : 1e-2)) std::printf("FAIL reference %s: %.3g\n", name, e), ++failures;
+  }
+  const bool segmented = k_segments(c.n, c.k) > 1;
+  auto one = [&](const WgmmaPlan& plan) {
+    std::printf("%s %dx%d/%dx%d\r", name, plan.tile_m, plan.tile_n, plan.cluster_m, plan.cluster_n);
+    std::fflush(stdout);
+    run(got, [&] { gemm_wgmma_as(ctx, g, plan); });
+    const Difference d = compare(got, expected);  // the padding must be untouched too
+    ++checks;
+    if (d.count && ++failures < 25)
+      std::printf("FAIL %s tile %dx%d cluster %dx%d: %llu differ, worst %.3g\n", name, plan.tile_m,
+                  plan.tile_n, plan.cluster_m, plan.cluster_n, d.count, d.worst);
+  };
+  one(plan_wgmma(ctx, c.m, c.n, c.k, c.silu));
+  if (all_plans)
+    for (const auto& t : kTiles)
+      for (const auto& cl : kClusters)
+        if (!segmented || t[2]) one({t[0], t[1], cl[0], cl[1], 3});
+  LAB_CHECK(cudaFree(g.x.data));
+  LAB_CHECK(cudaFree(g.w.data));
+  LAB_CHECK(cudaFree(bias.data));
+  LAB_CHECK(cudaFree(before.data));
+  LAB_CHECK(cudaFree(expected.data));
+  LAB_CHECK(cudaFree(got.data));
+}
+
+void check_all(const Context& ctx) {
+  const DType f16t = DType::kF16;
+  check_case(ctx, {130, 2304, 520}, true);
+  check_case(ctx, {300, 2304, 1096, true, true}, true);
+  check_case(ctx, {257, 4608, 328, true, false, true}, true);
+  check_case(ctx, {200, 1152, 896, true, false, false, false, 8, 8}, true);
+  check_case(ctx, {129, 896, 1224, false, true, false, false, 0, 0, f16t}, true);
+  check_case(ctx, {300, 2560, 264, true, false, true, false, 64, 24, f16t}, true);
+  check_case(ctx, {150, 2306, 200, true, true, false, false, 0, 0}, true);
+  check_case(ctx, {150, 2304, 200, true, false, false, true, 0, 0}, true);
+  for (int m : {1, 7, 63, 64, 65, 127, 128, 129, 191, 256, 511, 1000})
+    for (int n : {2, 18, 130, 896, 2064, 4100}) {
+      check_case(ctx, {m, n, 8 * (1 + (m * 7 + n) % 90), m % 2 == 1, n % 4 == 2}, false);
+      check_case(ctx, {m, n, 8 * (1 + (m * 5 + n) % 120), true, false, n % 4 == 0, m % 3 == 0, 16, 2},
+                 false);
+    }
+  check_case(ctx, {64, 18, 64, false, false, true, false, 0, 1}, false);
+  check_case(ctx, {64, 18, 64, false, false, true, false, 0, 0}, false);
+  check_case(ctx, {8, 14336, 4096, false, false, true}, false);
+  check_case(ctx, {600, 4096, 4096, false, true}, false);
+  check_case(ctx, {300, 28672, 1024, false, false, true}, false);
+  check_case(ctx, {256, 128256, 512, false, false, false, true}, false);
+  check_case(ctx, {1000, 1152, 896, true}, false);
+  check_case(ctx, {777, 4096, 3584, false, true, false, false, 0, 0, f16t}, false);
+  std::printf("%-100s\n%s: %d checks, %d failures\n", "", failures ? "FAIL" : "PASS", checks,
+              failures);
+}
+
+struct Shape {
+  int m, n, k;
+  double cublas_us;
+  bool silu = false, accumulate = false;
+};
+
+// Weights rotated past the L2 cache.
+struct Rotation {
+  std::vector<Tensor> w;
+  Tensor x, y;
+  Rotation(const Context& ctx, const Shape& s) {
+    const double bytes = 2.0 * s.n * s.k;
+    const int copies = std::max(1, static_cast<int>(2.5 * ctx.l2_bytes / bytes) + 1);
+    for (int i = 0; i < copies; ++i) w.push_back(lab::random(DType::kBF16, {s.n, s.k}, 0.02f, i));
+    x = lab::random(DType::kBF16, {s.m, s.k}, 1, 99);
+    y = lab::random(DType::kBF16, {s.m, s.silu ? s.n / 2 : s.n}, 1, 98);
+  }
+  ~Rotation() {
+    for (Tensor& t : w) cudaFree(t.data);
+    cudaFree(x.data);
+    cudaFree(y.data);
+  }
+};
+
+int calls_for(const Rotation& r, const Shape& s) {
+  const double flops = 2.0 * s.m * s.n * s.k;
+  return std::max<int>(r.w.size(), flops > 1e12 ? 2 : flops > 1e11 ? 4 : 10);
+}
+
+// 0 without the library.
+double time_cublas(Context& ctx, const Rotation& r, const Shape& s) {
+  using Handle = void*;
+  using Gemm = int (*)(Handle, int, int, int, int, int, const void*, const void*, int, int,
+                       const void*, int, int, const void*, void*, int, int, int, int);
+  static void* library =
+      std::getenv("HOTPATH_LAB_CUBLAS") ? dlopen(std::getenv("HOTPATH_LAB_CUBLAS"), RTLD_NOW) : nullptr;
+  if (!library || s.silu) return 0;
+  static Handle handle = nullptr;
+  if (!handle) {
+    reinterpret_cast<int (*)(Handle*)>(dlsym(library, "cublasCreate_v2"))(&handle);
+    reinterpret_cast<int (*)(Handle, cudaStream_t)>(dlsym(library, "cublasSetStream_v2"))(
+        handle, ctx.stream);
+    reinterpret_cast<int (*)(Handle, void*, size_t)>(dlsym(library, "cublasSetWorkspace_v2"))(
+        handle, lab::device_bytes(64 << 20), 64 << 20);
+  }
+  static const Gemm gemm = reinterpret_cast<Gemm>(dlsym(library, "cublasGemmEx"));
+  const float one = 1, beta = s.accumulate ? 1 : 0;
+  const int transposed = 1, plain = 0, bf16_type = 14, compute_f32 = 68, default_algorithm = -1;
+  int status = 0;
+  const double us = lab::time_us(
+      ctx, calls_for(r, s),
+      [&](int i) {
+        status |= gemm(handle, transposed, plain, s.n, s.m, s.k, &one, r.w[i % r.w.size()].data,
+                       bf16_type, s.k, r.x.data, bf16_type, s.k, &beta, r.y.data, bf16_type, s.n,
+                       compute_f32, default_algorithm);
+      },
+      5);
+  return status ? -status : us;
+}
+
+double time_plan(Context& ctx, const Rotation& r, const Shape& s, const WgmmaPlan& plan,
+                 int repeats) {
+  return lab::time_us(
+      ctx, calls_for(r, s),
+      [&](int i) {
+        GemmArgs g;
+        g.y = r.y;
+        g.x = r.x;
+        g.w = r.w[i % r.w.size()];
+        g.silu_mul = s.silu;
+        g.accumulate = s.accumulate;
+        gemm_wgmma_as(ctx, g, plan);
+      },
+      repeats);
+}
+
+// Picked plan, then the five best of all.
+void sweep(Context& ctx) {
+  const Shape shapes[] = {{128, 4096, 4096, 13.9},   {256, 4096, 4096, 0},
+                          {512, 4096, 4096, 27.9},   {2048, 4096, 4096, 100},
+                          {8192, 4096, 4096, 405},   {128, 6144, 4096, 0},
+                          {256, 6144, 4096, 0},      {128, 28672, 4096, 68.4},
+                          {256, 28672, 4096, 0},     {256, 28672, 4096, 0, true},
+                          {512, 28672, 4096, 183},   {2048, 28672, 4096, 719},
+                          {8192, 28672, 4096, 2842}, {8192, 28672, 4096, 2842, true},
+                          {128, 4096, 14336, 38.1},  {256, 4096, 14336, 0},
+                          {256, 4096, 14336, 0, false, true},
+                          {512, 4096, 14336, 90.7},  {2048, 4096, 14336, 344},
+                          {8192, 4096, 14336, 1373}, {256, 128256, 4096, 0},
+                          {128, 9728, 896, 8.2},     {512, 9728, 896, 17.4},
+                          {2048, 9728, 896, 61.7},   {8192, 9728, 896, 231},
+                          {128, 151936, 896, 82.7},  {8192, 151936, 896, 3560},
+                          {256, 1152, 896, 0},       {256, 896, 4864, 0},
+                          {8192, 896, 4864, 0},      {2048, 1152, 896, 0}};
+  std::printf("%-26s %7s %7s | %8s %5s %5s plan | best: us tile/cluster\n", "M x N x K", "H200",
+              "cublas", "us", "TF", "TB/s");
+  for (const Shape& s : shapes) {
+    const Rotation r(ctx, s);
+    const bool segmented = k_segments(s.n, s.k) > 1;
+    const double flops = 2.0 * s.m * s.n * s.k;
+    const int repeats = 3;
+    const double cublas = time_cublas(ctx, r, s);
+    struct Timed {
+      double us;
+      WgmmaPlan plan;
+    };
+    std::vector<Timed> all;
+    for (const auto& t : kTiles)
+      for (const auto& c : kClusters) {
+        if (segmented && !t[2]) continue;
+        if (flops > 2e11 && t[0] * t[1] < 128 * 128) continue;
+        if (flops > 1e12 && (t[1] < 192 || c[0] * c[1] == 1)) continue;
+        if (c[0] * c[1] == 4 && t[0] * t[1] < 128 * 128) continue;
+        const WgmmaPlan plan{t[0], t[1], c[0], c[1], std::max(1, 2048 / (t[0] * c[0]))};
+        all.push_back({time_plan(ctx, r, s, plan, repeats), plan});
+      }
+    const WgmmaPlan picked = plan_wgmma(ctx, s.m, s.n, s.k, s.silu);
+    const double us = time_plan(ctx, r, s, picked, 7);
+    std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.us < b.us; });
+    std::printf("%6dx%6dx%5d%-4s%-3s %7.1f %7.1f | %8.2f %5.0f %5.2f %dx%d/%d%d |", s.m, s.n, s.k,
+                s.silu ? "silu" : "", s.accumulate ? "acc" : "", s.cublas_us, cublas, us, flops / us * 1e-6,
+                2.0 * s.n * s.k / us * 1e-6, picked.tile_m, picked.tile_n, picked.cluster_m,
+                picked.cluster_n);
+    for (size_t i = 0; i < std::min<size_t>(6, all.size()); ++i)
+      std::printf(" %.2f %dx%d/%d%d", all[i].us, all[i].plan.tile_m, all[i].plan.tile_n,
+                  all[i].plan.cluster_m, all[i].plan.cluster_n);
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+}
+
+// How far the second warpgroup lags the first, and how many rows are worked on together.
+void tune(Context& ctx) {
+  const Shape shapes[] = {{2048, 4096, 4096, 100},   {8192, 4096, 4096, 405},
+                          {2048, 28672, 4096, 719},  {8192, 28672, 4096, 2842},
+                          {2048, 9728, 896, 61.7},   {8192, 151936, 896, 3560}};
+  for (const Shape& s : shapes) {
+    const Rotation r(ctx, s);
+    std::printf("%dx%dx%d cublas %.1f | group/lead us:", s.m, s.n, s.k, time_cublas(ctx, r, s));
+    for (int group : {2, 4, 8, 16})
+      for (int lead : {0, 1, 2})
+        if (group == 8 || lead == 0)
+          std::printf(" %d/%d %.1f", group, lead, time_plan(ctx, r, s, {128, 256, 2, 1, group, lead}, 3));
+    std::printf(" cublas %.1f\n", time_cublas(ctx, r, s));
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Context ctx = lab::make_context();
+  try {
+    for (int i = 1; i < argc; ++i) {
+      if (!std::strcmp(argv[i], "check")) check_all(ctx);
+      if (!std::strcmp(argv[i], "tune")) tune(ctx);
+      if (!std::strcmp(argv[i], "sweep")) sweep(ctx);
+    }
+  } catch (const std::exception& e) {
+    std::printf("FAIL %s\n", e.what());
+    return 1;
+  }
+  return failures != 0;
+}
