@@ -7,6 +7,19 @@
 namespace hotpath::cuda {
 namespace {
 
+// L2 policy of the loads: what a step reads once must not push out what it will read again
+// (weights, activations, partial results). The encoding is createpolicy's for the whole line.
+constexpr uint64_t kEvictFirst = 0x12F0000000000000;
+
+__device__ __forceinline__ void load_slot(uint32_t smem, const CUtensorMap* map, uint32_t bar,
+                                          int row, uint64_t policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+      "[%0], [%1, {%3, %4, %3}], [%2], %5;" ::"r"(smem),
+      "l"(map), "r"(bar), "r"(0), "r"(row), "l"(policy)
+      : "memory");
+}
+
 struct TmaLoader {
   static constexpr int kArrivals = 1;
   template <typename Slot>
@@ -19,7 +32,7 @@ struct TmaLoader {
       pipe_wait(smem.empty(w, cursor.slot), cursor.phase ^ 1);
       const uint32_t full = smem.full(w, cursor.slot);
       mbarrier_expect(full, Slot::kBytes);
-      tma_load_3d(smem.slot(w, cursor.slot), is_v ? &p.v_map : &p.k_map, full, 0, r, 0);
+      load_slot(smem.slot(w, cursor.slot), is_v ? &p.v_map : &p.k_map, full, r, kEvictFirst);
       cursor.advance(p.num_slots);
     }
     __syncwarp();

@@ -11,7 +11,7 @@ namespace {
 int splits_of(int seqlen) { return (seqlen - 1) / kSplitKeys + 1; }
 
 // The most splits a row is cut into: beyond, reading the partial results takes longer than it saves.
-constexpr int kMaxSplits = 16;
+constexpr int kMaxSplits = 32;
 
 int chunk_keys(const DecodeItem& item) { return decode_rounds(item.seqlen) * kRoundKeys; }
 

@@ -251,7 +251,7 @@ template <typename T>
 void launch_by_head_dim(const Context& ctx, int head_dim, const PrefillMmaParams& p) {
   switch (head_dim) {
     case 64:
-      return launch_mma<T, 64, 64, 4, 2>(ctx, p);
+      return launch_mma<T, 64, 64, 8, 2>(ctx, p);
     case 96:
       return launch_mma<T, 96, 64, 4, 2>(ctx, p);
     case 128:

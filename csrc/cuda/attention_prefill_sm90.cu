@@ -3,21 +3,23 @@
 namespace hotpath::cuda {
 namespace {
 
+constexpr bool kPingPong = false;
+
 // Keys per step: what fits beside Q and two stages of each of K and V.
 template <typename T, bool kGeneral>
 void launch_by_head_dim(const Context& ctx, const PagedAttention& args, const AttentionLaunch& how,
                         const AttentionExtras& extras) {
   switch (args.head_dim) {
     case 64:
-      return launch_prefill_sm90<T, 64, 128, kGeneral, true>(ctx, args, how, extras);
+      return launch_prefill_sm90<T, 64, 128, kGeneral, kPingPong>(ctx, args, how, extras);
     case 96:
-      return launch_prefill_sm90<T, 96, 128, kGeneral, true>(ctx, args, how, extras);
+      return launch_prefill_sm90<T, 96, 128, kGeneral, kPingPong>(ctx, args, how, extras);
     case 128:
-      return launch_prefill_sm90<T, 128, 128, kGeneral, true>(ctx, args, how, extras);
+      return launch_prefill_sm90<T, 128, 128, kGeneral, kPingPong>(ctx, args, how, extras);
     case 192:
-      return launch_prefill_sm90<T, 192, 96, kGeneral, true>(ctx, args, how, extras);
+      return launch_prefill_sm90<T, 192, 96, kGeneral, kPingPong>(ctx, args, how, extras);
     default:
-      return launch_prefill_sm90<T, 256, 64, kGeneral, true>(ctx, args, how, extras);
+      return launch_prefill_sm90<T, 256, 80, kGeneral, kPingPong>(ctx, args, how, extras);
   }
 }
 

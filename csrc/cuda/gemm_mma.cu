@@ -1,5 +1,5 @@
-// The portable tensor-core GEMM, sm_80 and newer: tiles of W and x through a cp.async ring, mma.sync
-// with 16 rows of W as the A operand and 8 rows of x as the B operand. Small tiles serve decoding;
+// The portable tensor-core GEMM, sm_80 and newer: tiles of W and x through a cp.async ring,
+// mma.sync with 16 rows of W as the A operand and 8 rows of x as the B operand. Small tiles serve decoding;
 // where K is cut into segments they give each of four warps one.
 
 #include "cuda/device/gemm_output.cuh"
@@ -43,39 +43,55 @@ struct MmaParams {
   int w_rows, k, segments, segment_chunks;
 };
 
-// Copies chunk `chunk` of a part's tile: rows of 128 bytes, 16-byte groups xor-swizzled by row.
-// Beyond the rows and beyond K: zeros.
-template <typename T, typename Tile, int kCopyThreads>
-__device__ __forceinline__ void copy_tile(const MmaParams& p, uint32_t smem, int n0, int m0,
-                                          int chunk, int thread) {
-  constexpr int kPieces = (Tile::kRows + Tile::kCols) * 8;
-  static_assert(kPieces % kCopyThreads == 0);
+// Copies a part's tile chunk by chunk: rows of 128 bytes, 16-byte groups xor-swizzled by row; zeros
+// beyond the rows and beyond K. A thread has one group of every kRowStep-th row.
+template <typename T, typename Tile, int kThreads>
+struct TileCopy {
+  static constexpr int kRowStep = kThreads / 8;
+  static_assert(Tile::kRows % kRowStep == 0 && Tile::kCols % kRowStep == 0);
+  const T* w;
+  const T* x;
+  int64_t x_step;
+  int k, group_k, row, gate_rows, w_rows, x_rows;
+  uint32_t to;
+
+  __device__ TileCopy(const MmaParams& p, int n0, int m0, int thread)
+      : w(static_cast<const T*>(p.w) + static_cast<int64_t>(n0) * p.k),
+        x(static_cast<const T*>(p.x) + (m0 + thread / 8) * p.x_stride),
+        x_step(kRowStep * p.x_stride),
+        k(p.k),
+        group_k(thread % 8 * 8),
+        row(thread / 8),
+        gate_rows(p.out.silu_mul ? p.out.n : 0),
+        w_rows(p.out.n - n0),
+        x_rows(p.out.m - m0 - thread / 8),
+        to(row * 128 + ((thread ^ row) & 7) * 16) {}
+
+  __device__ __forceinline__ void operator()(uint32_t smem, int chunk) const {
+    const int at = chunk * kChunk + group_k;
+    const bool inside_k = at < k;
 #pragma unroll
-  for (int i = 0; i < kPieces / kCopyThreads; ++i) {
-    const int piece = i * kCopyThreads + thread;
-    const int row = piece / 8, group = piece % 8;
-    const int k = chunk * kChunk + group * 8;
-    const T* source;
-    bool inside;
-    if (row < Tile::kRows) {
-      int n = n0 + row;
-      inside = n < p.w_rows;
-      if (p.out.silu_mul) {  // units of 8 gate rows and their 8 up rows
-        n = n0 + row / 16 * 8 + row % 8;
-        inside = n < p.out.n;
-        n += row / 8 % 2 * p.out.n;
-      }
-      source = static_cast<const T*>(p.w) + static_cast<int64_t>(n) * p.k + k;
-    } else {
-      const int m = m0 + row - Tile::kRows;
-      inside = m < p.out.m;
-      source = static_cast<const T*>(p.x) + m * p.x_stride + k;
+    for (int i = 0; i < Tile::kRows / kRowStep; ++i) {
+      const int r = row + i * kRowStep;
+      // With silu_mul a unit is 8 gate rows and their 8 up rows.
+      int n = gate_rows ? r / 16 * 8 + r % 8 : r;
+      const bool inside = inside_k && n < w_rows;
+      if (gate_rows && r & 8) n += gate_rows;
+      cp_async16(smem + swizzled(i * kRowStep), inside ? w + static_cast<int64_t>(n) * k + at : w,
+                 inside ? 16 : 0);
     }
-    inside = inside && k < p.k;
-    cp_async16(smem + row * 128 + ((group ^ row) & 7) * 16, inside ? source : p.w,
-               inside ? 16 : 0);
+#pragma unroll
+    for (int i = 0; i < Tile::kCols / kRowStep; ++i) {
+      const bool inside = inside_k && i * kRowStep < x_rows;
+      cp_async16(smem + swizzled(Tile::kRows + i * kRowStep), inside ? x + i * x_step + at : w,
+                 inside ? 16 : 0);
+    }
   }
-}
+  // Where this thread's group of the row `rows` below its first goes.
+  __device__ __forceinline__ uint32_t swizzled(int rows) const {
+    return (to ^ (rows & 7) * 16) + rows * 128;
+  }
+};
 
 template <typename T, typename Tile>
 __global__ void __launch_bounds__(Tile::kThreads) mma_kernel(const MmaParams p) {
@@ -98,11 +114,10 @@ __global__ void __launch_bounds__(Tile::kThreads) mma_kernel(const MmaParams p) 
 
   constexpr int kCopyThreads = Tile::kSplit ? 32 : Tile::kThreads;
   const int copy_thread = Tile::kSplit ? lane : threadIdx.x;
+  const TileCopy<T, Tile, kCopyThreads> tile_copy(p, n0, m0, copy_thread);
   const auto copy = [&](int step) {
     if (step < mine)
-      copy_tile<T, Tile, kCopyThreads>(
-          p, ring + step % kStages * Tile::kStageBytes + part * Tile::kTileBytes, n0, m0,
-          first + step, copy_thread);
+      tile_copy(ring + step % kStages * Tile::kStageBytes + part * Tile::kTileBytes, first + step);
     cp_async_commit();
   };
 #pragma unroll
@@ -209,7 +224,7 @@ using DecodeTile = Tiling<64, 16, 4, 1, 6, Segments::kOne>;
 using DecodeSplitTile = Tiling<16, 16, 1, 1, 4, Segments::kSplit>;
 using SmallTile = Tiling<64, 64, 2, 2, 4, Segments::kFold>;
 using SmallSplitTile = Tiling<16, 64, 1, 1, 2, Segments::kSplit>;
-using LargeTile = Tiling<128, 128, 4, 2, 3, Segments::kOne>;
+using LargeTile = Tiling<128, 128, 2, 2, 3, Segments::kOne>;
 
 template <typename T>
 void launch_type(const Context& ctx, const MmaParams& p) {

@@ -12,7 +12,7 @@ namespace hotpath::cuda {
 namespace {
 
 constexpr int kSegments = 8;
-constexpr int kRowsAtMost = 16;  // of x, for the row kernel
+constexpr int kRowsAtMost = 32;  // of x, for the row kernel
 
 struct SimtParams {
   void* y;
@@ -51,12 +51,47 @@ __device__ __forceinline__ void finish(const SimtParams& p, int m, int n, float 
   store_as(p.y, p.y_dtype, at, v);
 }
 
-// Row of W of column c of a tile that starts at output n0: with silu_mul even columns are gate rows
-// and odd ones their up rows. -1: none.
-__device__ __forceinline__ int row_of_column(const SimtParams& p, int n0, int c) {
-  const int n = p.silu_mul ? n0 + c / 2 : n0 + c;
-  if (n >= p.n) return -1;
-  return p.silu_mul && c % 2 ? n + p.n : n;
+// The W rows of a tile whose first output is n0: column c is the row of output n0 + c or, with
+// silu_mul, even columns are gate rows and odd ones their up rows.
+template <typename W>
+struct Columns {
+  const W* first;
+  int64_t pair_stride, odd_stride;  // elements
+  int count;                        // of columns that exist
+
+  __device__ Columns(const SimtParams& p, int n0)
+      : first(static_cast<const W*>(p.w) + static_cast<int64_t>(n0) * p.k),
+        pair_stride(static_cast<int64_t>(p.silu_mul ? 1 : 2) * p.k),
+        odd_stride(static_cast<int64_t>(p.silu_mul ? p.n : 1) * p.k),
+        count((p.n - n0) * (p.silu_mul ? 2 : 1)) {}
+  __device__ float load(int c, int k, bool inside) const {
+    const int64_t at = c / 2 * pair_stride + c % 2 * odd_stride + k;
+    return inside && c < count ? to_float(first[at]) : 0.0f;
+  }
+};
+
+template <typename X, int kCount>
+__device__ __forceinline__ void load_rows_as(float (&v)[kCount], const SimtParams& p, int m,
+                                             int step, int k, bool inside) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    const int row = m + i * step;
+    v[i] = inside && row < p.m ? to_float(static_cast<const X*>(p.x)[row * p.x_stride + k]) : 0.0f;
+  }
+}
+// Element k of the rows m, m + step, ... of x. One branch on the dtype for all of them: the loads
+// are under way together.
+template <int kCount>
+__device__ __forceinline__ void load_rows(float (&v)[kCount], const SimtParams& p, int m, int step,
+                                          int k, bool inside) {
+  switch (p.x_dtype) {
+    case DType::kF16:
+      return load_rows_as<f16>(v, p, m, step, k, inside);
+    case DType::kBF16:
+      return load_rows_as<bf16>(v, p, m, step, k, inside);
+    default:
+      return load_rows_as<float>(v, p, m, step, k, inside);
+  }
 }
 
 // 64 x 64 tiles, 16 k at a time, 256 threads with 4 x 4 sums each.
@@ -70,28 +105,29 @@ __global__ void __launch_bounds__(256, 2) simt_tile_kernel(const SimtParams p) {
   const int m0 = blockIdx.x * kTile, n0 = blockIdx.y * outputs;
   const int tx = threadIdx.x % 16, ty = threadIdx.x / 16;  // columns 4 tx.., rows 4 ty..
   const int load_k = threadIdx.x % kTileK, load_row = threadIdx.x / kTileK;
-  int64_t x_at[4], w_at[4];  // where the rows this thread copies begin; -1: no such row
+  const Columns<W> columns(p, n0);
+  float next_x[4], next_w[4];  // on their way while the tile before is multiplied
+  const auto fetch = [&](int k, int end) {
+    load_rows(next_x, p, m0 + load_row, 16, k, k < end);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int m = m0 + load_row + 16 * i, row = row_of_column(p, n0, load_row + 16 * i);
-    x_at[i] = m < p.m ? m * p.x_stride : -1;
-    w_at[i] = row >= 0 ? static_cast<int64_t>(row) * p.k : -1;
-  }
+    for (int i = 0; i < 4; ++i) next_w[i] = columns.load(load_row + 16 * i, k, k < end);
+  };
+  fetch(load_k, min(p.segment, p.k));
   float total[4][4] = {};
   for (int begin = 0; begin < p.k; begin += p.segment) {
     const int end = min(begin + p.segment, p.k);
     float sum[4][4] = {};
     for (int k0 = begin; k0 < end; k0 += kTileK) {
-      const int k = k0 + load_k;
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int r = load_row + 16 * i;
-        xs[load_k][r] =
-            k < end && x_at[i] >= 0 ? load_as_float(p.x, p.x_dtype, x_at[i] + k) : 0.0f;
-        ws[load_k][r] =
-            k < end && w_at[i] >= 0 ? to_float(static_cast<const W*>(p.w)[w_at[i] + k]) : 0.0f;
+        xs[load_k][load_row + 16 * i] = next_x[i];
+        ws[load_k][load_row + 16 * i] = next_w[i];
       }
       __syncthreads();
+      if (k0 + kTileK < end)
+        fetch(k0 + kTileK + load_k, end);
+      else
+        fetch(end + load_k, min(end + p.segment, p.k));
 #pragma unroll 4
       for (int kk = 0; kk < kTileK; ++kk) {
         const float4 a = *reinterpret_cast<const float4*>(&xs[kk][4 * ty]);
@@ -134,29 +170,25 @@ __global__ void __launch_bounds__(32 * kSegments) simt_row_kernel(const SimtPara
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int n0 = blockIdx.x * (p.silu_mul ? 16 : 32), m0 = blockIdx.y * kRows;
   const int begin = min(warp * p.segment, p.k), end = min(begin + p.segment, p.k);
+  const Columns<W> columns(p, n0);
   float sum[kRows] = {};
   for (int k0 = begin; k0 < end; k0 += kRowK) {
     const int k = k0 + lane;
-    __syncwarp();
-#pragma unroll 8
-    for (int c = 0; c < 32; ++c) {
-      const int row = row_of_column(p, n0, c);
-      ws[warp][c][lane] =
-          k < end && row >= 0
-              ? to_float(static_cast<const W*>(p.w)[static_cast<int64_t>(row) * p.k + k])
-              : 0.0f;
-    }
+    float w[32], x[kRows];
 #pragma unroll
-    for (int r = 0; r < kRows; ++r)
-      xs[warp][r][lane] = k < end && m0 + r < p.m
-                              ? load_as_float(p.x, p.x_dtype, (m0 + r) * p.x_stride + k)
-                              : 0.0f;
+    for (int c = 0; c < 32; ++c) w[c] = columns.load(c, k, k < end);
+    load_rows(x, p, m0, 1, k, k < end);
+    __syncwarp();
+#pragma unroll
+    for (int c = 0; c < 32; ++c) ws[warp][c][lane] = w[c];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) xs[warp][r][lane] = x[r];
     __syncwarp();
 #pragma unroll 8
     for (int kk = 0; kk < kRowK; ++kk) {
-      const float w = ws[warp][lane][kk];
+      const float v = ws[warp][lane][kk];
 #pragma unroll
-      for (int r = 0; r < kRows; ++r) sum[r] = fmaf(xs[warp][r][kk], w, sum[r]);
+      for (int r = 0; r < kRows; ++r) sum[r] = fmaf(xs[warp][r][kk], v, sum[r]);
     }
   }
   __syncthreads();

@@ -10,14 +10,10 @@ namespace hotpath::cuda {
 struct StreamConfig {
   bool thin = false;
   int row_groups = 1;     // blocks that share a run of units and take part of x's rows each
-  int cluster = 1;        // neighbouring blocks that bring each other their x: 1, 2, 4 or 8
   int blocks_per_sm = 1;  // where K has one segment; else a block has one unit
   int most_warps = 4;     // units a block works on at once, at most; one warp (per k segment) each
   int stage_chunks = 4;   // blocks of 64 k in a stage of the ring
   int ring_bytes = 100 << 10;  // at most; two blocks of successive kernels should fit in an SM
-  // The next kernel may start when this many rings' worth of copies are left to issue. It then
-  // fills its own ring while this kernel drains; any earlier, and it would be done too soon.
-  float trigger_rings = 1;
   bool evict_first = true;  // L2 policy of W
 };
 

@@ -14,14 +14,13 @@ constexpr int kChunkBytes = 128;  // 64 k of one row: the width of the 128-byte 
 constexpr int kSwizzleAtom = 1024;
 
 // A stage of the ring: [segment][unit][chunk][unit_rows][128 bytes] of W, then
-// [segment][part][chunk][part_rows][128 bytes] of x, each swizzled, all aligned to the swizzle's 1024
-// bytes. A block of a cluster copies one part of x to all of them.
+// [segment][chunk][group_rows][128 bytes] of x, each swizzled, all aligned to the swizzle's 1024
+// bytes. Multicasting x in clusters of 2 or 4 was tried: 1.5 to 2 times slower, cause not found.
 struct StreamParams {
   GemmOutput out;
   int units, unit_outputs, unit_rows;
   int unit_warps, segments, stage_chunks, stages, tiles;
-  int group_rows, part_rows, parts, cluster;
-  int trigger;         // the next kernel may start when all but this many stages are under way
+  int group_rows;      // of x, to a block
   int chunks;          // K / 64
   int segment_chunks;  // of every segment but the last
   int unit_bytes, x_bytes, x_pitch, stage_bytes;
@@ -44,29 +43,6 @@ __device__ __forceinline__ void load_weights(uint32_t smem, const CUtensorMap* m
       "[%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(smem),
       "l"(map), "r"(bar), "r"(0), "r"(row), "r"(0), "r"(chunk), "l"(policy)
       : "memory");
-}
-
-__device__ __forceinline__ void load_x(uint32_t smem, const CUtensorMap* map, uint32_t bar, int row,
-                                       int chunk, int cluster) {
-  if (cluster == 1) {
-    tma_load_3d(smem, map, bar, 0, row, chunk);
-    return;
-  }
-  asm volatile(
-      "cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
-      "cluster [%0], [%1, {%3, %4, %5}], [%2], %6;" ::"r"(smem),
-      "l"(map), "r"(bar), "r"(0), "r"(row), "r"(chunk),
-      "h"(static_cast<uint16_t>((1 << cluster) - 1))
-      : "memory");
-}
-
-__device__ __forceinline__ uint32_t cluster_rank() {
-  uint32_t rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 
 // Fragments of 32 k: two steps of one unit of W and of kBlocks columns blocks of 8 rows of x.
@@ -115,6 +91,7 @@ __global__ void __launch_bounds__(288, 1)
     stream_kernel(const __grid_constant__ CUtensorMap w_map,
                   const __grid_constant__ CUtensorMap x_map, const StreamParams p) {
   extern __shared__ __align__(1024) char smem[];
+  constexpr bool kLoadsEarly = kBlocks <= 4;  // y, when accumulating; registers permitting
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int consumers = p.unit_warps * p.segments;
   const uint32_t ring = smem_address(smem);
@@ -126,27 +103,24 @@ __global__ void __launch_bounds__(288, 1)
   const int tile_stages = (p.segment_chunks + p.stage_chunks - 1) / p.stage_chunks;
   const int m0 = blockIdx.y * p.group_rows;
 
+  // First of all: a small matrix's time is mostly the latency of launch and first copies.
+  griddep_launch();
   if (warp == consumers && lane == 0) {
     prefetch_tensor_map(&w_map);
     prefetch_tensor_map(&x_map);
     for (int s = 0; s < p.stages; ++s) {
       mbarrier_init(full + 8 * s, 1);
-      mbarrier_init(empty + 8 * s, consumers * p.cluster);
+      mbarrier_init(empty + 8 * s, consumers);
     }
     mbarrier_fence_init();
   }
   __syncthreads();
-  if (p.cluster > 1) cluster_sync();
 
   if (warp == consumers) {  // the warp that copies
     if (lane == 0) {
       const uint64_t policy = l2_policy(p.evict_first);
-      const int part = p.cluster > 1 ? static_cast<int>(cluster_rank()) : 0;
-      const int part_offset = x_offset + part * p.part_rows * p.stage_chunks * kChunkBytes;
-      const int part_row = m0 + part * p.part_rows;
-      const bool brings_x = part < p.parts;
       const int total = p.tiles * tile_stages;
-      const int prefilled = min(p.stages, total), trigger = max(0, total - p.trigger);
+      const int prefilled = min(p.stages, total);
       int stage = 0, parity = 1, i = 0;
       bool waited = false;
       for (int tile = 0; tile < p.tiles; ++tile) {
@@ -154,7 +128,6 @@ __global__ void __launch_bounds__(288, 1)
         const int bytes = p.segments * (t.count * p.unit_bytes + p.x_bytes);
         for (int k = 0; k < tile_stages; ++k, ++i) {
           const uint32_t bar = full + 8 * stage, base = ring + stage * p.stage_bytes;
-          if (i == trigger) griddep_launch();
           if (i >= p.stages) mbarrier_wait(empty + 8 * stage, parity);
           mbarrier_expect(bar, bytes);
           for (int seg = 0; seg < p.segments; ++seg) {
@@ -162,8 +135,7 @@ __global__ void __launch_bounds__(288, 1)
             for (int u = 0; u < t.count; ++u)
               load_weights(base + (seg * p.unit_warps + u) * p.unit_bytes, &w_map, bar,
                            (t.first + u) * p.unit_outputs, chunk, policy);
-            if (waited && brings_x)
-              load_x(base + part_offset + seg * p.x_pitch, &x_map, bar, part_row, chunk, p.cluster);
+            if (waited) tma_load_3d(base + x_offset + seg * p.x_pitch, &x_map, bar, 0, m0, chunk);
           }
           if (++stage == p.stages) {
             stage = 0;
@@ -172,11 +144,11 @@ __global__ void __launch_bounds__(288, 1)
           if (i + 1 == prefilled) {  // x is an earlier kernel's: it joins the stages under way
             griddep_wait();
             waited = true;
-            for (int j = 0; j < prefilled && brings_x; ++j)
+            for (int j = 0; j < prefilled; ++j)
               for (int seg = 0; seg < p.segments; ++seg)
-                load_x(ring + j * p.stage_bytes + part_offset + seg * p.x_pitch, &x_map,
-                       full + 8 * j, part_row,
-                       seg * p.segment_chunks + j % tile_stages * p.stage_chunks, p.cluster);
+                tma_load_3d(ring + j * p.stage_bytes + x_offset + seg * p.x_pitch, &x_map,
+                            full + 8 * j, 0, m0,
+                            seg * p.segment_chunks + j % tile_stages * p.stage_chunks);
           }
         }
       }
@@ -193,14 +165,13 @@ __global__ void __launch_bounds__(288, 1)
         (seg * p.unit_warps + unit) * p.unit_bytes;
     const uint32_t w_swizzle = static_cast<uint32_t>((lane / 16 ^ (lane & 7)) * 16);
     const int chunk_rows_bytes = p.unit_rows * kChunkBytes;
-    const int x_chunk_bytes = p.part_rows * kChunkBytes;
-    const int rows = min(p.out.m - m0, p.group_rows);
-    uint32_t x_row[kBlocks];  // columns beyond `rows` repeat the last: nobody reads what they give
+    const int x_chunk_bytes = p.group_rows * kChunkBytes;
+    GemmOutput out = p.out;
+    out.m = min(out.m, m0 + p.group_rows);
+    uint32_t x_row[kBlocks];  // columns beyond out.m repeat the last: nobody reads what they give
 #pragma unroll
-    for (int b = 0; b < kBlocks; ++b) {
-      const int row = min(b * 8 + (lane & 7), rows - 1);
-      x_row[b] = (row / p.part_rows * p.part_rows * p.stage_chunks + row % p.part_rows) * kChunkBytes;
-    }
+    for (int b = 0; b < kBlocks; ++b)
+      x_row[b] = min(b * 8 + (lane & 7), out.m - m0 - 1) * kChunkBytes;
     float* partial = reinterpret_cast<float*>(smem + p.stages * (p.stage_bytes + 16));
 
     griddep_wait();
@@ -213,10 +184,12 @@ __global__ void __launch_bounds__(288, 1)
       UnitBias bias{0.0f, 0.0f};
       uint32_t old[kBlocks][2];
       if (stores) {
-        bias = load_unit_bias(p.out, n0, lane);
+        bias = load_unit_bias(out, n0, lane);
+        if constexpr (kLoadsEarly) {
 #pragma unroll
-        for (int b = 0; b < kBlocks; ++b)
-          load_unit<T>(p.out, n0, m0 + b * 8, lane, old[b], second);
+          for (int b = 0; b < kBlocks; ++b)
+            load_unit<T>(out, n0, m0 + b * 8, lane, old[b], second);
+        }
       }
       float sum[kBlocks][4] = {};
       for (int k = 0; k < tile_stages; ++k) {
@@ -238,11 +211,7 @@ __global__ void __launch_bounds__(288, 1)
           }
         }
         __syncwarp();
-        if (p.cluster > 1) {
-          if (lane < p.cluster) mbarrier_arrive_cluster(empty + 8 * stage, lane);
-        } else if (lane == 0) {
-          mbarrier_arrive(empty + 8 * stage);
-        }
+        if (lane == 0) mbarrier_arrive(empty + 8 * stage);
         if (++stage == p.stages) {
           stage = 0;
           parity ^= 1;
@@ -265,15 +234,12 @@ __global__ void __launch_bounds__(288, 1)
       }
       if (stores) {
 #pragma unroll
-        for (int b = 0; b < kBlocks; ++b)
-          store_unit<T>(p.out, sum[b], bias, n0, m0 + b * 8, lane, old[b], second);
+        for (int b = 0; b < kBlocks; ++b) {
+          if constexpr (!kLoadsEarly) load_unit<T>(out, n0, m0 + b * 8, lane, old[b], second);
+          store_unit<T>(out, sum[b], bias, n0, m0 + b * 8, lane, old[b], second);
+        }
       }
     }
-  }
-  // A block's barriers must outlive its neighbours' last arrivals at them.
-  if (p.cluster > 1) {
-    __syncwarp();
-    cluster_sync();
   }
 }
 
@@ -294,7 +260,7 @@ CUtensorMap encode(const Context& ctx, const Tensor& t, int rank, const cuuint64
 
 int round_up(int a, int b) { return (a + b - 1) / b * b; }
 
-// Everything about the ring and the grid that follows from the shapes; stages: 0 where it cannot be.
+// All about the ring and the grid that follows from the shapes; stages: 0 where it cannot be.
 void lay_out(const Context& ctx, const GemmArgs& args, const StreamConfig& config, StreamParams& p,
              int& blocks) {
   const int n = static_cast<int>(args.w.dim(0)), k = static_cast<int>(args.w.dim(1));
@@ -306,26 +272,21 @@ void lay_out(const Context& ctx, const GemmArgs& args, const StreamConfig& confi
   p.chunks = k / 64;
   p.segment_chunks = static_cast<int>(segment_length(n, k) / 64);
   p.stage_chunks = config.stage_chunks;
-  p.cluster = config.cluster;
   p.evict_first = config.evict_first;
 
   const int slots = ctx.num_sms * config.blocks_per_sm / config.row_groups;
-  blocks = round_up(p.units, p.cluster);
-  if (p.segments == 1) blocks = std::min(blocks, std::max(1, slots / p.cluster) * p.cluster);
+  blocks = p.segments == 1 ? std::min(p.units, slots) : p.units;
   const int block_units = ceil_div(p.units, blocks);
   p.tiles = ceil_div(block_units, config.most_warps);
   p.unit_warps = ceil_div(block_units, p.tiles);
 
   p.group_rows = config.row_groups == 1 ? m : round_up(ceil_div(m, config.row_groups), 8);
-  p.part_rows = p.cluster == 1 ? p.group_rows : round_up(ceil_div(p.group_rows, p.cluster), 8);
-  p.parts = ceil_div(p.group_rows, p.part_rows);
   p.unit_bytes = p.unit_rows * p.stage_chunks * kChunkBytes;
-  p.x_bytes = p.parts * p.part_rows * p.stage_chunks * kChunkBytes;
+  p.x_bytes = p.group_rows * p.stage_chunks * kChunkBytes;
   p.x_pitch = round_up(p.x_bytes, kSwizzleAtom);
   p.stage_bytes = p.segments * (p.unit_warps * p.unit_bytes + p.x_pitch);
   const int total = p.tiles * ceil_div(p.segment_chunks, p.stage_chunks);
   p.stages = std::min(config.ring_bytes / p.stage_bytes, total);
-  p.trigger = static_cast<int>(std::min(config.trigger_rings * p.stages, float(total)));
 }
 
 template <typename T, int kBlocks>
@@ -334,24 +295,7 @@ void launch_blocks(const Context& ctx, dim3 grid, int threads, size_t smem,
   constexpr auto kernel = stream_kernel<T, kBlocks>;
   static const bool allowed = (allow_smem(kernel, 227 * 1024), true);
   static_cast<void>(allowed);
-  cudaLaunchAttribute attributes[2] = {};
-  int count = 0;
-  if (ctx.pdl) {
-    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
-  }
-  if (p.cluster > 1) {
-    attributes[count].id = cudaLaunchAttributeClusterDimension;
-    attributes[count++].val.clusterDim = {static_cast<unsigned>(p.cluster), 1, 1};
-  }
-  cudaLaunchConfig_t config{};
-  config.gridDim = grid;
-  config.blockDim = dim3(threads);
-  config.dynamicSmemBytes = smem;
-  config.stream = ctx.stream;
-  config.attrs = attributes;
-  config.numAttrs = count;
-  check_cuda(cudaLaunchKernelEx(&config, kernel, w_map, x_map, p), "gemm_stream launch");
+  launch(ctx, kernel, grid, dim3(threads), smem, w_map, x_map, p);
 }
 
 template <typename T, typename... Args>
@@ -370,19 +314,44 @@ void launch_type(int column_blocks, Args&&... args) {
 
 }  // namespace
 
-StreamConfig pick_stream_config(const Context&, const GemmArgs& args) {
+// From timings on an H100 at M = 1, 8, 16, 32, 64, 128 (bench/lab/cuda/gemm_stream_lab.cu).
+StreamConfig pick_stream_config(const Context& ctx, const GemmArgs& args) {
+  constexpr int kWholeRing = 200 << 10;
   const int m = static_cast<int>(args.x.dim(0));
   const int n = static_cast<int>(args.w.dim(0)), k = static_cast<int>(args.w.dim(1));
   StreamConfig config;
   if (k_segments(n, k) > 1) {
     config.thin = !args.silu_mul && n <= 1152 && k >= 2048 && m <= 16;
-    config.row_groups = m <= 16 ? 1 : m <= 64 ? 2 : 4;
-    if (m > 16) config.stage_chunks = 2;
-  } else {
-    if (m > 64) config.row_groups = 2;
-    config.most_warps = m > 32 ? 8 : 4;
-    if (m > 16) config.cluster = m > 32 ? 4 : 2;
-    if (n > 8192) config.stage_chunks = 2;
+    if (m <= 16) return config;
+    config.evict_first = false;  // the row groups share W through L2
+    config.row_groups = m <= 32 ? 2 : m <= 64 ? (k < 2048 ? 4 : 2) : 4;
+    if (k >= 4096 && m <= 64)
+      config.ring_bytes = kWholeRing;
+    else if (k >= 2048 || m <= 32)
+      config.stage_chunks = 2;
+    return config;
+  }
+  if (m > 16) {
+    config.most_warps = 7;
+    const bool small = k <= 1024 && n <= 8192;
+    config.row_groups = m > 64 || (m > 32 && n <= 8192) ? 2 : 1;
+    if (!small && (m > 32 || n > 8192 || k > 8192)) config.ring_bytes = kWholeRing;
+    return config;
+  }
+  // Several small blocks to an SM, the fewer units there are the deeper their stages.
+  const double units = n / 16.0 / ctx.num_sms;
+  if (units > 8) {
+    config.blocks_per_sm = 2;
+    config.most_warps = 8;
+    config.stage_chunks = 2;
+  } else if (units > 4) {
+    config.blocks_per_sm = 3;
+    config.most_warps = 8;
+    config.stage_chunks = 3;
+    config.ring_bytes = 64 << 10;
+  } else if (k > 2048) {
+    config.blocks_per_sm = 2;
+    config.stage_chunks = 8;
   }
   return config;
 }
@@ -421,10 +390,11 @@ bool gemm_stream_sm90(const Context& ctx, const GemmArgs& args, const StreamConf
   const CUtensorMap w_map = encode(ctx, args.w, 4, w_dims, w_strides, w_box);
   const cuuint64_t x_dims[3] = {64, static_cast<cuuint64_t>(m), all_chunks};
   const cuuint64_t x_strides[2] = {static_cast<cuuint64_t>(args.x.row_stride) * 2, kChunkBytes};
-  const cuuint32_t x_box[3] = {64, static_cast<cuuint32_t>(p.part_rows), chunks};
+  const cuuint32_t x_box[3] = {64, static_cast<cuuint32_t>(p.group_rows), chunks};
   const CUtensorMap x_map = encode(ctx, args.x, 3, x_dims, x_strides, x_box);
 
-  const int rows = p.group_rows, column_blocks = rows <= 8 ? 1 : rows <= 16 ? 2 : rows <= 32 ? 4 : 8;
+  const int rows = p.group_rows;
+  const int column_blocks = rows <= 8 ? 1 : rows <= 16 ? 2 : rows <= 32 ? 4 : 8;
   const int partials = p.unit_warps * (p.segments - 1) * column_blocks * 512;
   const size_t smem = static_cast<size_t>(p.stages) * (p.stage_bytes + 16) + partials;
   const dim3 grid(blocks, ceil_div(m, p.group_rows));

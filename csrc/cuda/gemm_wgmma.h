@@ -11,7 +11,7 @@ struct WgmmaPlan {
   int tile_m, tile_n;        // see kWgmmaTiles in gemm_wgmma_sm90.cu
   int cluster_m, cluster_n;  // product 1, 2 or 4
   int group = 8;  // this many clusters along m are worked on together, so that w comes from L2
-  int lead = 0;
+  bool split = false;  // a cluster of four blocks to a tile, one per segment of K; no silu_mul
 };
 
 // The plan with the least estimated time.
@@ -28,7 +28,6 @@ struct WgmmaParams {
   int k_blocks, segment_blocks;
   int units_m, units_n, group;  // the grid of clusters' tiles and how it is walked
   int cluster_m, cluster_n;
-  int lead;
   int w_box;          // rows of w in one copy
   int chunk_columns;  // columns of y in one store by the copy engine; 0: plain stores
   bool accumulate, silu_mul, y_f32;
@@ -41,5 +40,8 @@ struct WgmmaMaps;  // device/gemm_wgmma.cuh
 template <typename T>
 void launch_wgmma(const Context& ctx, const WgmmaPlan& plan, bool segmented, const WgmmaMaps& maps,
                   const WgmmaParams& params);
+template <typename T>
+void launch_wgmma_split(const Context& ctx, const WgmmaPlan& plan, const WgmmaMaps& maps,
+                        const WgmmaParams& params);
 
 }  // namespace hotpath::cuda

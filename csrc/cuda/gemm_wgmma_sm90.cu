@@ -1,25 +1,31 @@
 #include <algorithm>
+#include <tuple>
 
-#include "cuda/device/gemm_wgmma.cuh"
+#include "cuda/device/gemm_wgmma_split.cuh"
 #include "cuda/gemm_wgmma.h"
 
 namespace hotpath::cuda {
 
 extern template void launch_wgmma<bf16>(const Context&, const WgmmaPlan&, bool, const WgmmaMaps&,
                                         const WgmmaParams&);
+extern template void launch_wgmma_split<bf16>(const Context&, const WgmmaPlan&, const WgmmaMaps&,
+                                              const WgmmaParams&);
 extern template void launch_wgmma<f16>(const Context&, const WgmmaPlan&, bool, const WgmmaMaps&,
                                        const WgmmaParams&);
+extern template void launch_wgmma_split<f16>(const Context&, const WgmmaPlan&, const WgmmaMaps&,
+                                             const WgmmaParams&);
 
 namespace {
 
 struct Tile {
   int m, n;
-  bool segmented;  // also built for more than one K segment
+  bool segmented, split;  // also built for more than one K segment: in one block, in four
 };
-constexpr Tile kWgmmaTiles[] = {{128, 256, false}, {128, 224, false}, {128, 192, false},
-                                {128, 160, false}, {128, 128, true},  {128, 96, false},
-                                {128, 64, true},   {64, 128, false},  {64, 96, false},
-                                {64, 64, true},    {64, 32, true}};
+constexpr Tile kWgmmaTiles[] = {
+    {128, 256, false, false}, {128, 224, false, false}, {128, 192, false, false},
+    {128, 160, true, false},  {128, 128, true, true},   {128, 96, false, false},
+    {128, 64, true, true},    {64, 128, false, false},  {64, 96, false, false},
+    {64, 64, true, true},     {64, 32, true, false}};
 
 // A row-major matrix of 16-bit elements, read or written in boxes of [box_rows][box_columns].
 void encode(const Context& ctx, CUtensorMap* map, const Tensor& t, int64_t box_columns,
@@ -52,26 +58,42 @@ bool aligned(const Tensor& t, int64_t bytes) {
 
 WgmmaPlan plan_wgmma(const Context& ctx, int64_t m, int64_t n, int64_t k, bool silu_mul) {
   const bool segmented = k_segments(n, k) > 1;
-  const double k_blocks = ceil_div(k, 64);
+  const int k_blocks = ceil_div(k, 64);
+  // Cycles that fetching w once from device memory takes, 2000 bytes a cycle.
+  const double fetch = 2.0 * static_cast<double>(n) * static_cast<double>(k) / 2000;
   WgmmaPlan best{};
   double best_time = 0;
+  auto consider = [&](double work, const WgmmaPlan& plan) {
+    const double time = std::max(work, fetch) + work / 16;  // equal: the one with less work
+    if (best.tile_m != 0 && time >= best_time) return;
+    best_time = time;
+    best = plan;
+  };
   for (const Tile& tile : kWgmmaTiles) {
     if (segmented && !tile.segmented) continue;
     const int tiles_m = ceil_div(m, tile.m), tiles_n = ceil_div(n, tile.n);
-    for (const auto [cluster_m, cluster_n] : {std::pair{2, 1}, std::pair{1, 2}}) {
+    // Cycles per 64 of K: the tensor cores (2 x 1024 multiply-adds each), shared memory (128 bytes:
+    // a warpgroup reads its x rows and all w rows, copies come in), copies (54 bytes as measured).
+    const int groups = tile.m / 64, copied = (tile.m + tile.n) * 128;
+    const int compute = groups * tile.n * 2;
+    const int shared = (groups * (64 + tile.n) * 128 + copied) / 128;
+    const double step = std::max({compute * 1.0, shared * 1.0, copied / 54.0});
+    // Filling and emptying the pipeline, storing; a stop at the end of each segment.
+    const double rest = 1000 + tile.m * tile.n / 32.0 + (segmented ? 4 * 250 : 0);
+    // Sharing x instead of w, or neither, costs some L2 bandwidth.
+    for (const auto [cluster_m, cluster_n, cost] :
+         {std::tuple{2, 1, 1.0}, std::tuple{1, 2, tiles_m > 1 ? 1.08 : 1.0},
+          std::tuple{1, 1, 1.08}}) {
       const int units = ceil_div(tiles_m, cluster_m) * ceil_div(tiles_n, cluster_n);
       const int waves = ceil_div(units, ctx.num_sms / (cluster_m * cluster_n));
-      // Cycles per 64 of K: tensor cores (2 x 1024 multiply-adds), the SM's port, its part of L2.
-      const double compute = tile.m / 64 * tile.n * 2.0;
-      const double port = (tile.m + tile.n) * 2.0;
-      const double l2 = (tile.m / cluster_n + tile.n / cluster_m) * 128.0 / 32.0;
-      const double time =
-          waves * (k_blocks * std::max({compute, port, l2}) + 1000 + tile.m * tile.n / 32.0);
-      if (best.tile_m == 0 || time < best_time) {
-        best_time = time;
-        best = {tile.m, tile.n, cluster_m, cluster_n,
-                std::max(1, 2048 / (tile.m * cluster_m))};
-      }
+      consider(waves * (k_blocks * step * cost + rest),
+               {tile.m, tile.n, cluster_m, cluster_n,
+                std::max(1, 2048 / (tile.m * cluster_m))});
+    }
+    if (segmented && !silu_mul && tile.split) {
+      const int waves = ceil_div(tiles_m * tiles_n, ctx.num_sms / 4 - 2);  // see resident_quads()
+      consider(waves * ((k_blocks + 3) / 4 * step * 1.08 + rest + 1500),
+               {tile.m, tile.n, 1, 1, 1, true});
     }
   }
   return best;
@@ -109,7 +131,6 @@ void gemm_wgmma_as(const Context& ctx, const GemmArgs& args, const WgmmaPlan& pl
   p.segment_blocks = static_cast<int>(segment_length(n, k) / 64);
   p.cluster_m = plan.cluster_m;
   p.cluster_n = plan.cluster_n;
-  p.lead = plan.lead < p.k_blocks ? plan.lead : 0;
   // With silu_mul a tile has tile_n / 2 gate rows and the tile_n / 2 up rows that belong to them.
   p.units_m = ceil_div(m, plan.tile_m * plan.cluster_m);
   p.units_n = ceil_div(n, plan.tile_n * plan.cluster_n);
@@ -128,7 +149,12 @@ void gemm_wgmma_as(const Context& ctx, const GemmArgs& args, const WgmmaPlan& pl
   encode(ctx, &maps.w, w, 64, p.w_box);
   if (p.chunk_columns) encode(ctx, &maps.y, y, p.chunk_columns, 16);
   const bool segmented = k_segments(n, k) > 1;
-  if (x.dtype == DType::kBF16)
+  check(!plan.split || (segmented && !args.silu_mul), "gemm_wgmma: expected segments to split");
+  if (plan.split && x.dtype == DType::kBF16)
+    launch_wgmma_split<bf16>(ctx, plan, maps, p);
+  else if (plan.split)
+    launch_wgmma_split<f16>(ctx, plan, maps, p);
+  else if (x.dtype == DType::kBF16)
     launch_wgmma<bf16>(ctx, plan, segmented, maps, p);
   else
     launch_wgmma<f16>(ctx, plan, segmented, maps, p);

@@ -391,7 +391,7 @@ void check_experts(const MoeExperts& a) {
 int moe_tile_columns(MoePlan plan) {
   switch (plan) {
     case MoePlan::kWgmma:
-      return 160;
+      return 320;
     case MoePlan::kTile128:
       return 128;
     case MoePlan::kTile64:

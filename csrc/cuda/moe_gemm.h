@@ -31,7 +31,7 @@ enum class MoePlan {
   kTile32,   // tensor-core tiles of 32 pairs
   kTile64,   // ... of 64
   kTile128,  // ... of 128
-  kWgmma,    // Hopper's tensor cores, tiles of up to 160
+  kWgmma,    // Hopper's tensor cores, tiles of up to 320
   kPlain,    // any dtypes and alignment
 };
 int moe_tile_columns(MoePlan plan);

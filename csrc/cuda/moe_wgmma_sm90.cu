@@ -1,7 +1,8 @@
 // Grouped expert product on Hopper, for many pairs per expert: wgmma with 64 rows of W as A and up
 // to 160 pairs as B. One warpgroup fills a ring of shared-memory stages, W by TMA and the scattered
-// rows of x by cp.async; two warpgroups multiply 128 rows of W each and store. Same sums as
-// moe_gemm.cu.
+// rows of x by cp.async; two warpgroups multiply 128 rows of W each and store. The two blocks of a
+// cluster share a tile's pairs and take the same W, of which each fetches half for both: L2 could not
+// feed them otherwise. Same sums as moe_gemm.cu.
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,7 @@ namespace hotpath::cuda {
 namespace {
 
 constexpr int kRows = 256, kCols = 160, kChunk = 64, kStages = 4;
+constexpr int kCluster = 2;
 constexpr int kThreads = 384;                // producer warpgroup, two consumers
 constexpr int kWBytes = kRows * kChunk * 2;  // of a stage; 16 rows: 8 gate and their 8 up rows
 constexpr int kXBytes = kCols * kChunk * 2;
@@ -22,13 +24,25 @@ constexpr int kSmem = kBarriers + 2 * kStages * 8 + 1024;  // 1024: alignment of
 constexpr int kLag = 2;     // stages whose copies a producer thread leaves in flight
 constexpr int kRounds = kCols / 16;
 
-__device__ __forceinline__ void tma_load_5d(uint32_t smem, const CUtensorMap* map, uint32_t bar,
-                                            int k, int block, int expert) {
+// Into both blocks of the cluster, at the same offsets.
+__device__ __forceinline__ void load_weights(uint32_t smem, const CUtensorMap* map, uint32_t bar,
+                                             int k, int block, int expert) {
   asm volatile(
-      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, "
-      "%6, %6, %4, %5}], [%2];" ::"r"(smem),
-      "l"(map), "r"(bar), "r"(k), "r"(block), "r"(expert), "r"(0)
+      "cp.async.bulk.tensor.5d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::"
+      "cluster [%0], [%1, {%3, %6, %6, %4, %5}], [%2], %7;" ::"r"(smem),
+      "l"(map), "r"(bar), "r"(k), "r"(block), "r"(expert), "r"(0),
+      "h"(static_cast<uint16_t>((1 << kCluster) - 1))
       : "memory");
+}
+
+// This block's part of a tile.
+__device__ __forceinline__ MoeTile my_tile(const MoeGemm& p, int index, uint32_t rank) {
+  MoeTile tile = p.tiles[index];
+  const int share = (tile.count + kCluster - 1) / kCluster;
+  const int skipped = static_cast<int>(rank) * share;
+  tile.begin += skipped;
+  tile.count = min(share, tile.count - skipped);
+  return tile;
 }
 
 struct Ring {
@@ -47,7 +61,7 @@ struct Ring {
 };
 
 __device__ __forceinline__ void produce(const CUtensorMap& map, const MoeGemm& p, Ring ring,
-                                        int num_tiles, int total) {
+                                        int num_tiles, int total, uint32_t rank) {
   const int thread = threadIdx.x % 128, row = thread / 8, group = thread % 8;
   const int steps = (p.k + kChunk - 1) / kChunk;
   const uint32_t row_vectors = static_cast<uint32_t>(p.x_stride / 8);  // 16-byte ones
@@ -59,9 +73,10 @@ __device__ __forceinline__ void produce(const CUtensorMap& map, const MoeGemm& p
     mbarrier_arrive(ring.full + ready_slot * 8);
     ready_slot = ready_slot + 1 == kStages ? 0 : ready_slot + 1;
   };
-  for (int work = blockIdx.x; work < total; work += gridDim.x) {
-    const MoeTile tile = p.tiles[work % num_tiles];
-    const int block = work / num_tiles * (kRows / 16);
+  for (int work = blockIdx.x / kCluster; work < total; work += gridDim.x / kCluster) {
+    const MoeTile tile = my_tile(p, work % num_tiles, rank);
+    const int part = static_cast<int>(rank) * (kRows / kCluster);  // of W's rows, fetched here
+    const int block = (work / num_tiles * kRows + part) / 16;
     uint32_t offsets[kRounds];
 #pragma unroll
     for (int i = 0; i < kRounds; ++i) {
@@ -74,8 +89,8 @@ __device__ __forceinline__ void produce(const CUtensorMap& map, const MoeGemm& p
       mbarrier_wait(ring.empty + ring.slot * 8, ring.parity ^ 1);
       if (thread == 0) {
         mbarrier_expect(ring.full + ring.slot * 8, kWBytes);
-        tma_load_5d(ring.w + ring.slot * kWBytes, &map, ring.full + ring.slot * 8, step * kChunk,
-                    block, tile.expert);
+        load_weights(ring.w + ring.slot * kWBytes + part * kChunk * 2, &map,
+                     ring.full + ring.slot * 8, step * kChunk, block, tile.expert);
       }
       const int bytes = step * kChunk + group * 8 < p.k ? 16 : 0;
       const uint4* from = bytes ? x + step * (kChunk / 8) : x - group;
@@ -103,6 +118,8 @@ __device__ __forceinline__ void multiply_tile(const MoeGemm& p, Ring& ring, cons
   const int steps = (p.k + kChunk - 1) / kChunk;
   const uint64_t w_base = swizzle128_descriptor(ring.w + half * 128 * 128);
   const uint64_t x_base = swizzle128_descriptor(ring.x);
+  // Thread i tells block i of the cluster that a stage is free.
+  const uint32_t empty = cluster_address(ring.empty, thread % kCluster);
   float acc[2][N / 2];
   const auto multiply = [&](bool first) {
     mbarrier_wait(ring.full + ring.slot * 8, ring.parity);
@@ -123,12 +140,12 @@ __device__ __forceinline__ void multiply_tile(const MoeGemm& p, Ring& ring, cons
   for (int step = 1; step < steps; ++step) {
     multiply(false);
     wgmma_wait<1>();
-    if (thread == 0) mbarrier_arrive(ring.empty + previous * 8);
+    if (thread < kCluster) mbarrier_arrive_remote(empty + previous * 8);
     previous = ring.slot;
     ring.advance();
   }
   wgmma_wait<0>();
-  if (thread == 0) mbarrier_arrive(ring.empty + previous * 8);
+  if (thread < kCluster) mbarrier_arrive_remote(empty + previous * 8);
   wgmma_pin(acc[0]);
   wgmma_pin(acc[1]);
 
@@ -160,7 +177,7 @@ __device__ __forceinline__ void multiply_tile(const MoeGemm& p, Ring& ring, cons
 }
 
 template <typename T>
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __cluster_dims__(kCluster, 1, 1) __launch_bounds__(kThreads, 1)
     wgmma_kernel(const __grid_constant__ CUtensorMap map, const MoeGemm p) {
   extern __shared__ char smem[];
   Ring ring((smem_address(smem) + 1023) & ~1023u);
@@ -169,22 +186,23 @@ __global__ void __launch_bounds__(kThreads, 1)
     prefetch_tensor_map(&map);
     for (int s = 0; s < kStages; ++s) {
       mbarrier_init(ring.full + s * 8, 128 + 1);  // each producer thread, and TMA's bytes
-      mbarrier_init(ring.empty + s * 8, 2);
+      mbarrier_init(ring.empty + s * 8, 2 * kCluster);
     }
     mbarrier_fence_init();
   }
-  __syncthreads();
+  cluster_sync();
+  const uint32_t rank = cluster_rank();
   griddep_wait();
   const int num_tiles = *p.num_tiles;
   const int block_outputs = p.gate ? kRows / 2 : kRows;
   const int total = num_tiles * ((p.outputs + block_outputs - 1) / block_outputs);
   if (threadIdx.x < 128) {
     setmaxnreg_dec<56>();
-    produce(map, p, ring, num_tiles, total);
+    produce(map, p, ring, num_tiles, total, rank);
   } else {
     setmaxnreg_inc<224>();
-    for (int work = blockIdx.x; work < total; work += gridDim.x) {
-      const MoeTile tile = p.tiles[work % num_tiles];
+    for (int work = blockIdx.x / kCluster; work < total; work += gridDim.x / kCluster) {
+      const MoeTile tile = my_tile(p, work % num_tiles, rank);
       const int block_row = work / num_tiles * kRows;
       if (tile.count <= 32)
         multiply_tile<T, 32>(p, ring, tile, block_row);
@@ -194,10 +212,13 @@ __global__ void __launch_bounds__(kThreads, 1)
         multiply_tile<T, 96>(p, ring, tile, block_row);
       else if (tile.count <= 128)
         multiply_tile<T, 128>(p, ring, tile, block_row);
+      else if (tile.count <= 144)
+        multiply_tile<T, 144>(p, ring, tile, block_row);
       else
         multiply_tile<T, kCols>(p, ring, tile, block_row);
     }
   }
+  cluster_sync();  // the other block may still write to this one's shared memory
 }
 
 // W as [expert][16-row block][gate, up (or rows 0-7, 8-15)][8 rows][k], so that one copy brings
@@ -210,7 +231,7 @@ CUtensorMap weight_map(const Context& ctx, const MoeGemm& p) {
                                         static_cast<cuuint64_t>(p.experts)};
   const std::array<cuuint64_t, 4> strides{row, (p.gate ? outputs : 8) * row, block_outputs * row,
                                           expert_rows * row};
-  const std::array<cuuint32_t, 5> box{kChunk, 8, 2, kRows / 16, 1}, ones{1, 1, 1, 1, 1};
+  const std::array<cuuint32_t, 5> box{kChunk, 8, 2, kRows / 16 / kCluster, 1}, ones{1, 1, 1, 1, 1};
   CUtensorMap map;
   const CUresult status = ctx.encode_tiled(
       &map,
@@ -228,8 +249,9 @@ void launch_wgmma_moe(const Context& ctx, const MoeGemm& p) {
   static_cast<void>(allowed);
   const int64_t work =
       static_cast<int64_t>(p.max_tiles) * ceil_div(p.outputs, p.gate ? kRows / 2 : kRows);
-  launch(ctx, wgmma_kernel<T>, dim3(static_cast<unsigned>(std::min<int64_t>(work, ctx.num_sms))),
-         dim3(kThreads), kSmem, weight_map(ctx, p), p);
+  const int64_t clusters = std::min<int64_t>(work, ctx.num_sms / kCluster);
+  launch(ctx, wgmma_kernel<T>, dim3(static_cast<unsigned>(clusters * kCluster)), dim3(kThreads),
+         kSmem, weight_map(ctx, p), p);
 }
 
 }  // namespace

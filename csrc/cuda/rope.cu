@@ -29,6 +29,12 @@ __device__ __forceinline__ float load_as(const void* p, DType dtype, int i) {
   return static_cast<const float*>(p)[i];
 }
 
+// Eight elements at any alignment.
+__device__ __forceinline__ void load8_as(const void* p, DType dtype, int i, float (&v)[8]) {
+#pragma unroll
+  for (int j = 0; j < 8; ++j) v[j] = load_as(p, dtype, i + j);
+}
+
 template <typename T>
 __device__ __forceinline__ void load8(const T* p, float (&v)[8]) {
   if constexpr (sizeof(T) == 4) {
@@ -81,6 +87,18 @@ __global__ void __launch_bounds__(128) rope_kernel(const __grid_constant__ RopeP
     load8(angles, cosine);
     load8(angles + p.rotary_dim / 2, sine);
   }
+  // Norm weights are loaded again only where a group goes from q heads to k heads.
+  const void* loaded = nullptr;
+  float weight_x[8], weight_y[8];
+  auto load_weights = [&](int head) {
+    const bool is_k = head >= p.num_heads;
+    const void* weight = is_k ? p.k_norm : p.q_norm;
+    if (!used || weight == nullptr || weight == loaded) return;
+    load8_as(weight, is_k ? p.k_norm_dtype : p.q_norm_dtype, a, weight_x);
+    load8_as(weight, is_k ? p.k_norm_dtype : p.q_norm_dtype, b, weight_y);
+    loaded = weight;
+  };
+  load_weights(blockIdx.y * p.iterations * groups + group);
   griddep_wait();
 
   const int heads = p.num_heads + 2 * p.num_kv_heads;
@@ -94,19 +112,18 @@ __global__ void __launch_bounds__(128) rope_kernel(const __grid_constant__ RopeP
       load8(row + a, x);
       load8(row + b, y);
     }
-    const void* weight = is_k ? p.k_norm : p.q_norm;
     if (p.q_norm != nullptr || p.k_norm != nullptr) {
       float sum = 0;
 #pragma unroll
       for (int j = 0; j < 8; ++j) sum = fmaf(x[j], x[j], fmaf(y[j], y[j], sum));
       for (int d = p.lanes / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
-      if (active && !is_v && weight != nullptr) {
-        const DType dtype = is_k ? p.k_norm_dtype : p.q_norm_dtype;
+      if (active && !is_v && (is_k ? p.k_norm : p.q_norm) != nullptr) {
+        load_weights(head);
         const float r = rsqrtf(sum / static_cast<float>(p.head_dim) + p.eps);
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
-          x[j] *= r * load_as(weight, dtype, a + j);
-          y[j] *= r * load_as(weight, dtype, b + j);
+          x[j] *= r * weight_x[j];
+          y[j] *= r * weight_y[j];
         }
       }
     }
@@ -186,11 +203,17 @@ void launch_rope(const Context& ctx, int64_t tokens, bool fast, RopeParams& p) {
   }
   p.lanes = 1;
   while (p.lanes * 16 < p.head_dim) p.lanes *= 2;
-  const int groups = 128 / p.lanes;
   // Few tokens: heads side by side; many: one after the other, which keeps the angles at hand.
-  p.iterations = tokens < 4 * ctx.num_sms ? 1 : std::min(4, ceil_div(heads, groups));
-  launch(ctx, rope_kernel<T, TC>, dim3(tokens, ceil_div(heads, groups * p.iterations)), dim3(128),
-         0, p);
+  const int at_once = 128 / p.lanes, blocks = ceil_div(heads, at_once * 4);
+  p.iterations = 1;
+  dim3 grid(tokens, ceil_div(heads, at_once)), block(128);
+  if (tokens >= 4 * ctx.num_sms) {
+    p.iterations = ceil_div(ceil_div(heads, blocks), at_once);
+    const int groups = ceil_div(heads, blocks * p.iterations);
+    grid.y = blocks;
+    block.x = std::min(128, (groups * p.lanes + 31) / 32 * 32);
+  }
+  launch(ctx, rope_kernel<T, TC>, grid, block, 0, p);
 }
 
 template <typename T>

@@ -1,5 +1,6 @@
 // The sampler's kernels, in order of launch:
-//  rules   one block per row: penalties, suppressed tokens and bias, scattered into the logits;
+//  prepare one block per row: fetches parameters and mask from the host's memory, and scatters
+//          penalties, suppressed tokens and bias into the logits. Not launched for a few plain rows;
 //  stats   one block per chunk: the only pass over all logits that every row needs. Leaves each
 //          chunk's maximum, sum of exponentials and argmax, and the maximum of every 64 logits;
 //  select  one block per row: what needs the likeliest few hundred tokens only (greedy, top-k,
@@ -15,12 +16,14 @@
 namespace hotpath::cuda::sampling {
 namespace {
 
-constexpr int kRulesThreads = 256;
+constexpr int kPrepareThreads = 256;
 constexpr int kStatsThreads = 256;
 constexpr int kCluster = 8;
-constexpr int kFirstNeed = 256;  // tokens that a nucleus is looked for in first
+constexpr int kFirstNeed = 128;  // tokens that a nucleus is looked for in first
 
+// Rows in device memory are there once the prepare kernel has ended; inlined ones at once.
 __device__ __forceinline__ const Row& row_of(const RowTable& table, int r) {
+  if (table.rows) griddep_wait();
   return table.rows ? table.rows[r] : table.inlined[r];
 }
 
@@ -37,27 +40,46 @@ __device__ __forceinline__ float penalised(float x, const Row& row, int count) {
   return x < 0 ? x * row.repetition : x / row.repetition;
 }
 
-__global__ void __launch_bounds__(kRulesThreads)
-    rules_kernel(const __grid_constant__ Launch launch, const __grid_constant__ RowTable table) {
+__global__ void __launch_bounds__(kPrepareThreads)
+    prepare_kernel(const __grid_constant__ Launch launch, const __grid_constant__ RowTable table) {
+  constexpr int kRowWords = sizeof(Row) / 4, kMaskQuads = 5;
+  __shared__ alignas(16) uint32_t row_words[kRowWords];
   griddep_launch();
-  const int r = blockIdx.x;
-  const Row& row = row_of(table, r);
+  const int r = blockIdx.x, t = threadIdx.x;
+  // All that the host wrote comes over PCIe while the kernel before this one still runs.
+  const auto* source = reinterpret_cast<const uint32_t*>(table.rows ? &table.source[r]
+                                                                    : &table.inlined[r]);
+  if (t < kRowWords) row_words[t] = source[t];
+  __syncthreads();
+  const Row& row = *reinterpret_cast<const Row*>(row_words);
   float* x = launch.logits + r * launch.vocab;
   const int32_t *seen = row.edits, *counts = seen + row.num_seen,
                 *suppressed = counts + row.num_seen, *biased = suppressed + row.num_suppressed;
   const float* values = reinterpret_cast<const float*>(biased + row.num_bias);
-  const int t = threadIdx.x;
-  // The first round's entries come over PCIe while the kernel before this one still runs.
   int token = t < row.num_seen ? seen[t] : -1, count = t < row.num_seen ? counts[t] : 0;
   int off = t < row.num_suppressed ? suppressed[t] : -1;
   int up = t < row.num_bias ? biased[t] : -1;
+  const uint4* mask = reinterpret_cast<const uint4*>(row.mask_source);
+  const int mask_quads = mask ? static_cast<int>((launch.vocab + 127) / 128) : 0;
+  uint4 masks[kMaskQuads];
+#pragma unroll
+  for (int i = 0; i < kMaskQuads; ++i)
+    if (t + i * kPrepareThreads < mask_quads) masks[i] = mask[t + i * kPrepareThreads];
   griddep_wait();
+  if (table.rows && t < kRowWords)
+    reinterpret_cast<uint32_t*>(const_cast<Row*>(&table.rows[r]))[t] = row_words[t];
+  uint4* mask_copy = reinterpret_cast<uint4*>(const_cast<uint32_t*>(row.mask));
+#pragma unroll
+  for (int i = 0; i < kMaskQuads; ++i)
+    if (t + i * kPrepareThreads < mask_quads) mask_copy[t + i * kPrepareThreads] = masks[i];
+  for (int i = t + kMaskQuads * kPrepareThreads; i < mask_quads; i += kPrepareThreads)
+    mask_copy[i] = mask[i];
   const int pending = row.pending ? launch.last_tokens[row.slot] : -1;
   bool found = false;
   for (int i = t; i < row.num_seen;) {
     if (token == pending) found = true, ++count;
     if (count > 0) x[token] = penalised(x[token], row, count);
-    i += kRulesThreads;
+    i += kPrepareThreads;
     if (i < row.num_seen) token = seen[i], count = counts[i];
   }
   if (row.pending) {
@@ -69,7 +91,7 @@ __global__ void __launch_bounds__(kRulesThreads)
     __syncthreads();
     for (int i = t; i < row.num_suppressed;) {
       x[off] = -infinity();
-      i += kRulesThreads;
+      i += kPrepareThreads;
       if (i < row.num_suppressed) off = suppressed[i];
     }
   }
@@ -79,13 +101,13 @@ __global__ void __launch_bounds__(kRulesThreads)
       // Whoever has the first of several for one token adds them all, in order.
       if (i == 0 || biased[i - 1] != up)
         for (int j = i; j < row.num_bias && biased[j] == up; ++j) x[up] += values[j];
-      i += kRulesThreads;
+      i += kPrepareThreads;
       if (i < row.num_bias) up = biased[i];
     }
   }
 }
 
-__global__ void __launch_bounds__(kStatsThreads)
+__global__ void __launch_bounds__(kStatsThreads, 6)
     stats_kernel(const __grid_constant__ Launch launch, const __grid_constant__ RowTable table) {
   constexpr int kQuads = kChunk / 4 / kStatsThreads, kStatsWarps = kStatsThreads / 32;
   __shared__ float warp_max[kStatsWarps], warp_sums[kStatsWarps];
@@ -287,7 +309,10 @@ __global__ void __launch_bounds__(kThreads)
     token = stat.argmax;
   } else if (truncates) {
     __syncthreads();
-    token = need > 0 ? draw_from_list(s, row, softmax, count, complete, u) : -1;
+    if (need > 0)
+      token = count <= kThreads
+                  ? draw_from_list<1>(s, row, softmax, count, complete, u)
+                  : draw_from_list<kListCapacity / kThreads>(s, row, softmax, count, complete, u);
     if (token < 0) {
       if (t == 0) launch.resolved[r] = 0;
       return;
@@ -306,15 +331,16 @@ __global__ void __launch_bounds__(kThreads)
   if (t == 0) finish(launch, row, r, view, softmax, stat, token);
 }
 
+template <int kCtas>
 struct WideKernelShared {
-  WideShared wide;
+  WideShared<kCtas> wide;
   BlockScan scan;
   RowStat stat;
 };
 
 template <int kCtas>
 __device__ void draw_wide(const Launch& launch, const RowTable& table) {
-  __shared__ WideKernelShared s;
+  __shared__ WideKernelShared<kCtas> s;
   griddep_launch();
   const int r = blockIdx.y, t = threadIdx.x;
   const Row& row = row_of(table, r);
@@ -330,36 +356,30 @@ __device__ void draw_wide(const Launch& launch, const RowTable& table) {
   const Softmax softmax{fminf(s.stat.maximum, FLT_MAX), row.inverse_temperature};
   Wide<kCtas> wide(s.wide, s.scan, view, softmax);
   Kept kept;
-  const float min_p = row.min_p;
-  auto weight = [&](float x, int id) {
-    const float e = softmax.weight(x);
-    return e >= min_p && kept(ordered_key(x), id) ? __float2uint_rn(e * 0x1p31f) : 0u;
-  };
   uint64_t whole = 0;
   if (row.top_k > 0) {
-    const uint64_t k = row.top_k;
-    const Cut cut = wide.template find_cut<false>(k, 0, 0);
-    kept.key = cut.key;
-    if (cut.above + cut.weight > k) kept.last_id = wide.last_tie(cut.key, k - cut.above);
+    kept = wide.kept_by_count(row.top_k);
     if (row.top_p < 1)
-      wide.locate(
-          [&](float x, int id) { return kept(ordered_key(x), id) ? wide.mass(x) : 0u; },
-          [&](uint64_t total) {
-            whole = total;
-            return uint64_t{0};
-          });
+      wide.locate([&](float x, int id) { return kept(x, id) ? wide.mass(x) : 0u; },
+                  [&](uint64_t total) {
+                    whole = total << (wide.kMassBits - 31);
+                    return uint64_t{0};
+                  });
   }
-  if (row.top_p < 1) {
-    const Cut cut = wide.template find_cut<true>(0, row.top_p, whole);
-    kept = {cut.key, INT_MAX};
-    const uint64_t each = wide.mass(key_value(cut.key));
-    const uint64_t ties = (cut.target - cut.above + each - 1) / each;
-    if (ties * each < cut.weight) kept.last_id = wide.last_tie(cut.key, ties);
-  }
-  const int token = wide.locate(weight, [&](uint64_t total) {
-    return min(static_cast<uint64_t>(u * static_cast<double>(total)), total - 1);
-  });
+  if (row.top_p < 1) kept = wide.kept_by_mass(row.top_p, whole);
+  // A min-p of 1 keeps what is exactly as likely as the likeliest.
+  const auto least = max(1u, __float2uint_ru(fminf(row.min_p, 1.0f) * 0x1p31f));
+  const int token = wide.locate(
+      [&](float x, int id) {
+        if (!kept(x, id)) return 0u;
+        const uint32_t w = wide.mass(x);
+        return w >= least ? w : 0u;
+      },
+      [&](uint64_t total) {
+        return min(static_cast<uint64_t>(u * static_cast<double>(total)), total - 1);
+      });
   if (t == 0 && cluster_rank<kCtas>() == 0) finish(launch, row, r, view, softmax, s.stat, token);
+  cluster_sync<kCtas>();  // until all have read this block's memory
 }
 
 // Without cluster dimensions for the host's pass and for older machines, which get the other one.
@@ -386,7 +406,7 @@ __global__ void __launch_bounds__(kThreads)
 
 void enqueue(const Context& ctx, const Launch& l, const RowTable& table) {
   const auto rows = static_cast<unsigned>(l.rows);
-  if (l.any_edits) launch(ctx, rules_kernel, rows, kRulesThreads, 0, l, table);
+  if (l.prepare) launch(ctx, prepare_kernel, rows, kPrepareThreads, 0, l, table);
   launch(ctx, stats_kernel, dim3(ceil_div(l.vocab, kChunk), rows), kStatsThreads, 0, l, table);
   launch(ctx, select_kernel, rows, kThreads, 0, l, table);
   if (!l.any_wide) return;

@@ -263,12 +263,14 @@ void SampleStage::launch(const Tensor& logits, std::span<const SampleRow> rows,
   }
   char* const up = ring.up.get(up_bytes);
   char* const down = ring.down.get(down_bytes);
-  const bool direct = up_bytes <= sampling::direct_bytes;
-  // What the kernels see at the place of the host's `up`.
-  char* const seen_up = direct ? up : ring.up_device.get(up_bytes);
+  // Where the prepare kernel puts its copies of rows and masks: as far from the start as in `up`.
+  char* const copy = ring.up_device.get(up_bytes);
 
   RowTable table{};
-  if (!inlined) table.rows = reinterpret_cast<const Row*>(seen_up);
+  if (!inlined) {
+    table.rows = reinterpret_cast<const Row*>(copy);
+    table.source = reinterpret_cast<const Row*>(up);
+  }
   Row* const out = inlined ? table.inlined : reinterpret_cast<Row*>(up);
   Launch launch{};
   launch.logits = logits.as<float>();
@@ -277,10 +279,11 @@ void SampleStage::launch(const Tensor& logits, std::span<const SampleRow> rows,
   launch.chunks = state.chunk_stats, launch.block_maxima = state.block_maxima;
   launch.resolved = state.resolved, launch.last_tokens = last_tokens;
   launch.outcomes = reinterpret_cast<Outcome*>(down);
+  launch.prepare = !inlined;
 
   char* at = up + (inlined ? 0 : aligned(count * sizeof(Row)));
   char* result = down + aligned(count * sizeof(Outcome));
-  const uint32_t *mask_copy = nullptr;
+  const uint32_t* mask_copy = nullptr;
   last_mask = nullptr;
   for (int64_t r = 0; r < count; ++r) {
     const SampleRow& row = rows[r];
@@ -288,23 +291,24 @@ void SampleStage::launch(const Tensor& logits, std::span<const SampleRow> rows,
     check(row.slot < 0 || last_tokens, "sample: expected last_tokens for a row with a slot");
     Ring::Kept kept{row.num_logprobs, d.inverse_temperature, result, nullptr};
     if (const size_t words = edit_words(row); words > 0) {
-      d.edits = reinterpret_cast<const int32_t*>(seen_up + (at - up));
+      d.edits = reinterpret_cast<const int32_t*>(at);
       char* p = put(at, row.seen_tokens.first(d.num_seen));
       p = put(p, row.seen_counts.first(d.num_seen));
       put_bias(put(p, row.suppressed), row);
       at += aligned(words * sizeof(int32_t));
     }
-    launch.any_edits |= d.pending || d.edits;
     if (applies_rules(row) && row.bitmask) {
       if (row.bitmask != last_mask) {
         std::memcpy(at, row.bitmask, mask_bytes);
         last_mask = row.bitmask, mask_copy = reinterpret_cast<const uint32_t*>(at);
+        d.mask_source = mask_copy;
         at += aligned(mask_bytes);
       }
       kept.mask = mask_copy;
       d.mask = reinterpret_cast<const uint32_t*>(
-          seen_up + (reinterpret_cast<const char*>(mask_copy) - up));
+          copy + (reinterpret_cast<const char*>(mask_copy) - up));
     }
+    launch.prepare |= d.pending || d.edits || d.mask;
     if (row.num_logprobs > sampling::kMaxNeed) {
       result += aligned(n * sizeof(float));
     } else if (row.num_logprobs > 0) {
@@ -317,9 +321,6 @@ void SampleStage::launch(const Tensor& logits, std::span<const SampleRow> rows,
   }
   ring.vocab = n;
 
-  if (!direct)
-    check_cuda(cudaMemcpyAsync(seen_up, up, up_bytes, cudaMemcpyHostToDevice, state.ctx.stream),
-               "sampling parameters");
   sampling::enqueue(state.ctx, launch, table);
   for (int64_t r = 0; r < count; ++r)
     if (rows[r].num_logprobs > sampling::kMaxNeed)

@@ -1,118 +1,14 @@
-// Paged decode attention, the generic attention kernel, and RoPE with the KV store: correctness
-// against double, bits that depend neither on the batch nor on how rows are cut, then timings.
-// decode_lab [check|time|all]
+// Paged decode attention and the generic attention kernel: correctness against double, bits that
+// depend neither on the batch nor on how rows are cut, then timings. decode_lab [check|time|all]
 
 #include <chrono>
 #include <cstring>
-#include <string>
 
-#include "bench/lab/cuda/lab.h"
-#include "cuda/attention.h"
-#include "cuda/attention_decode.h"
+#include "bench/lab/cuda/decode_lab.h"
 
-using namespace hotpath;
-using namespace hotpath::cuda;
-using lab::Rng;
+using namespace lab;
 
 namespace {
-
-int failures = 0;
-void report(bool ok, const char* what, const std::string& where, double figure = 0) {
-  if (!ok) ++failures;
-  if (!ok) std::printf("FAIL %s %s %g\n", what, where.c_str(), figure);
-}
-
-struct SeqSpec {
-  int context, prompt, generated;  // keys before the step; tokens of the step
-};
-
-// A batch on host and device. Blocks are dealt out at random.
-struct Step {
-  std::vector<int32_t> ids, positions, slots, cu{0}, seqlens, table, prefill_lens, logits;
-  Batch batch;
-  AttentionPlan plan;
-  char* memory = nullptr;
-  AttentionLaunch how;
-  int num_blocks = 0;
-  static constexpr size_t kTable = 1 << 20, kTokens = 1 << 19, kItems = 1 << 20;
-
-  Step(const std::vector<SeqSpec>& seqs, int block_size, int spare_blocks, Rng& rng) {
-    int max_k = 1;
-    for (const auto& s : seqs) max_k = std::max(max_k, s.context + s.prompt + s.generated);
-    const int max_blocks = (max_k + block_size - 1) / block_size;
-    for (const auto& s : seqs)
-      num_blocks += (s.context + s.prompt + s.generated + block_size - 1) / block_size;
-    num_blocks += spare_blocks;
-    std::vector<int32_t> order(num_blocks);
-    for (int i = 0; i < num_blocks; ++i) order[i] = i;
-    for (int i = num_blocks - 1; i > 0; --i) std::swap(order[i], order[rng.below(i + 1)]);
-    int next = 0;
-    for (const auto& s : seqs) {
-      const int end = s.context + s.prompt + s.generated;
-      const size_t row = table.size();
-      table.resize(row + max_blocks, 0);
-      for (int b = 0; b * block_size < end; ++b) table[row + b] = order[next++];
-      for (int p = s.context; p < end; ++p) {
-        positions.push_back(p);
-        slots.push_back(table[row + p / block_size] * block_size + p % block_size);
-        ids.push_back(0);
-      }
-      cu.push_back(static_cast<int32_t>(positions.size()));
-      seqlens.push_back(end);
-      prefill_lens.push_back(s.prompt);
-    }
-    batch.num_seqs = static_cast<int>(seqs.size());
-    batch.num_tokens = static_cast<int>(positions.size());
-    batch.max_seqlen_k = max_k;
-    batch.block_size = block_size;
-    batch.max_blocks = max_blocks;
-    batch.input_ids = ids, batch.positions = positions, batch.slot_mapping = slots;
-    batch.cu_seqlens_q = cu, batch.seqlens_k = seqlens, batch.block_table = table;
-    batch.prefill_lens = prefill_lens;
-  }
-  Step(const Step&) = delete;
-  ~Step() {
-    if (memory) cudaFree(memory);
-  }
-
-  size_t bytes() const { return 256 + 2 * kTokens + kTable + 2 * kItems; }
-  // Fixed places, so that a captured graph finds another step's contents there.
-  void upload_to(char* at) {
-    StepHeader header{batch.num_seqs,
-                      batch.num_tokens,
-                      0,
-                      batch.max_blocks,
-                      static_cast<int>(plan.decode.size()),
-                      static_cast<int>(plan.prefill.size()),
-                      {}};
-    DeviceBatch& d = how.batch;
-    auto put = [&](size_t offset, const void* from, size_t n, size_t room) {
-      if (n > room) std::printf("FAIL lab: %zu bytes, room for %zu\n", n, room), std::exit(1);
-      LAB_CHECK(cudaMemcpy(at + offset, from, n, cudaMemcpyHostToDevice));
-      return at + offset;
-    };
-    d.header = reinterpret_cast<StepHeader*>(put(0, &header, sizeof header, 256));
-    d.positions = reinterpret_cast<int32_t*>(put(256, positions.data(), positions.size() * 4, kTokens));
-    d.slot_mapping =
-        reinterpret_cast<int32_t*>(put(256 + kTokens, slots.data(), slots.size() * 4, kTokens));
-    d.block_table =
-        reinterpret_cast<int32_t*>(put(256 + 2 * kTokens, table.data(), table.size() * 4, kTable));
-    d.decode_items = reinterpret_cast<DecodeItem*>(
-        put(256 + 2 * kTokens + kTable, plan.decode.data(), plan.decode.size() * 64, kItems));
-    d.prefill_items = reinterpret_cast<PrefillItem*>(put(256 + 2 * kTokens + kTable + kItems,
-                                                         plan.prefill.data(),
-                                                         plan.prefill.size() * 16, kItems));
-    d.block_size = batch.block_size;
-    how.num_decode_items = header.num_decode_items;
-    how.num_prefill_items = header.num_prefill_items;
-  }
-  void prepare(int concurrent, void* workspace) {
-    plan_attention(batch, concurrent, plan);
-    if (!memory) memory = static_cast<char*>(lab::device_bytes(bytes()));
-    upload_to(memory);
-    how.workspace = workspace;
-  }
-};
 
 struct Layer {
   int heads, kv_heads, head_dim;
@@ -121,17 +17,6 @@ struct Layer {
   float softcap = 0;
   bool sinks = false;
 };
-
-void* workspace() {
-  static void* at = nullptr;
-  if (!at) {
-    OpLimits limits{};
-    const size_t bytes = attention_workspace(limits, 64, 256);
-    at = lab::device_bytes(bytes);
-    LAB_CHECK(cudaMemset(at, 0, bytes));
-  }
-  return at;
-}
 
 using Attend = void (*)(const Context&, const PagedAttention&, const AttentionExtras&,
                         const AttentionLaunch&);
@@ -398,98 +283,6 @@ void check_generic(Context& ctx) {
   std::printf("generic: worst error %.2f of tolerance\n", worst);
 }
 
-void check_rope(Context& ctx) {
-  struct Case {
-    int heads, kv_heads, d, rotary;
-    bool q_norm, k_norm;
-    DType t, c, w;
-  };
-  const DType f = DType::kF32, b = DType::kBF16, h = DType::kF16;
-  double worst = 0;
-  uint64_t seed = 5000;
-  for (const Case& c : std::vector<Case>{{16, 8, 128, 128, true, true, b, b, b},
-                                         {14, 2, 64, 64, false, false, b, b, b},
-                                         {14, 2, 64, 64, false, false, h, h, h},
-                                         {4, 1, 256, 64, true, true, b, b, f},
-                                         {5, 5, 96, 96, true, false, h, h, h},
-                                         {3, 1, 192, 32, false, true, b, b, b},
-                                         {4, 2, 80, 20, true, true, b, b, b},
-                                         {4, 2, 10, 6, true, true, f, f, f},
-                                         {4, 2, 128, 128, true, true, f, b, b},
-                                         {4, 2, 128, 128, false, false, f, f, f},
-                                         {4, 2, 64, 0, false, false, b, h, f},
-                                         {40, 2, 512, 512, true, true, h, f, h}})
-    for (const int tokens : {1, 7, 700}) {
-      Rng rng(++seed);
-      std::vector<SeqSpec> seqs{{3, 0, 1}};
-      if (tokens > 1) seqs = {{5, tokens - 2, 0}, {20, 0, 2}};
-      Step step(seqs, 16, 2, rng);
-      step.slots.back() = -1;
-      step.prepare(33, workspace());
-      const int d = c.d, all = c.heads + 2 * c.kv_heads;
-      std::vector<float> x(size_t(tokens) * all * d), qw(d), kw(d), angles(1024 * std::max(2, c.rotary));
-      for (auto& v : x) v = rng.normal();
-      for (auto& v : qw) v = 1 + 0.2f * rng.normal();
-      for (auto& v : kw) v = 1 + 0.2f * rng.normal();
-      for (auto& v : angles) v = rng.normal();
-      QkNormRopeStore a{};
-      a.qkv = lab::upload(x, c.t, {tokens, int64_t{all} * d});
-      const Tensor q_norm = lab::upload(qw, c.w, {d}), k_norm = lab::upload(kw, c.w, {d});
-      if (c.q_norm) a.q_norm = q_norm;
-      if (c.k_norm) a.k_norm = k_norm;
-      a.eps = 1e-6f;
-      a.rope = {lab::upload(angles, DType::kF32, {1024, std::max(2, c.rotary)}), c.rotary};
-      std::vector<float> none(size_t(step.num_blocks) * c.kv_heads * 16 * d, 12345.0f);
-      a.k_cache = lab::upload(none, c.c, {step.num_blocks, c.kv_heads, 16, d});
-      a.v_cache = lab::upload(none, c.c, {step.num_blocks, c.kv_heads, 16, d});
-      a.num_heads = c.heads, a.num_kv_heads = c.kv_heads, a.head_dim = d;
-      qk_norm_rope_store(ctx, a, step.how.batch);
-      const auto got = lab::download(a.qkv), k = lab::download(a.k_cache), v = lab::download(a.v_cache);
-      std::vector<double> want(x.begin(), x.end());
-      std::vector<double> want_k(none.begin(), none.end()), want_v = want_k;
-      for (int t = 0; t < tokens; ++t)
-        for (int head = 0; head < all; ++head) {
-          double* at = &want[(size_t(t) * all + head) * d];
-          const bool is_k = head >= c.heads, is_v = head >= c.heads + c.kv_heads;
-          if (!is_v && (is_k ? c.k_norm : c.q_norm)) {
-            double sum = 0;
-            for (int i = 0; i < d; ++i) sum += at[i] * at[i];
-            const double r = 1 / std::sqrt(sum / d + 1e-6);
-            for (int i = 0; i < d; ++i) at[i] *= r * (is_k ? kw : qw)[i];
-          }
-          for (int i = 0; !is_v && i < c.rotary / 2; ++i) {
-            const float* angle = &angles[size_t(step.positions[t]) * c.rotary];
-            const double p = at[i], q = at[i + c.rotary / 2];
-            const double co = angle[i], si = angle[i + c.rotary / 2];
-            at[i] = p * co - q * si;
-            at[i + c.rotary / 2] = q * co + p * si;
-          }
-          const int slot = step.slots[t];
-          if (is_k && slot >= 0) {
-            const int kv = head - c.heads - (is_v ? c.kv_heads : 0);
-            double* to = &(is_v ? want_v : want_k)[((int64_t{slot} / 16 * c.kv_heads + kv) * 16 +
-                                                    slot % 16) * d];
-            std::copy(at, at + d, to);
-          }
-        }
-      const auto tolerance = [](DType t) {
-        return t == DType::kF32 ? 1e-5 : t == DType::kBF16 ? 4.1e-3 : 6e-4;
-      };
-      const double error = std::max({lab::worst_error(got, want) / tolerance(c.t),
-                                     lab::worst_error(k, want_k) / tolerance(c.c),
-                                     lab::worst_error(v, want_v) / tolerance(c.c)});
-      worst = std::max(worst, error);
-      char where[80];
-      std::snprintf(where, sizeof where, "%d/%d d %d rotary %d T %d", c.heads, c.kv_heads, d,
-                    c.rotary, tokens);
-      report(error < 1, "rope", where, error);
-      for (const void* p : {a.qkv.data, q_norm.data, k_norm.data, a.rope.cos_sin.data,
-                            a.k_cache.data, a.v_cache.data})
-        cudaFree(const_cast<void*>(p));
-    }
-  std::printf("rope: worst error %.2f of tolerance\n", worst);
-}
-
 double copy_bandwidth(Context& ctx) {
   const size_t bytes = size_t{1} << 30;
   const Tensor a = lab::random(DType::kBF16, {int64_t(bytes / 2)});
@@ -501,16 +294,16 @@ double copy_bandwidth(Context& ctx) {
   return 2.0 * bytes / us * 1e-6;
 }
 
-// Every way of cutting rows, by steering the plan; figures in us (TB/s).
-void time_decode(Context& ctx, const char* name, const Layer& l, const std::vector<int>& lengths) {
+// us (TB/s of K and V) as planned, by the portable kernel, after RoPE as in a model, and with other
+// cuts: planned for so many times the workers that there are.
+void time_decode(Context& ctx, const char* name, const Layer& l, const std::vector<int>& lengths,
+                 bool short_form = false) {
   Rng rng(3);
   std::vector<SeqSpec> seqs;
   double keys = 0;
-  int64_t chunks = 0;
   for (const int n : lengths) {
     seqs.push_back({n - 1, 0, 1});
     keys += n;
-    chunks += (n + 255) / 256;
   }
   Step step(seqs, 16, 1, rng);
   const double bytes = keys * l.kv_heads * l.head_dim * 4;
@@ -521,9 +314,10 @@ void time_decode(Context& ctx, const char* name, const Layer& l, const std::vect
   const int64_t tokens = step.batch.num_tokens;
   const Tensor q = lab::random(l.dtype, {tokens, (l.heads + 2 * l.kv_heads) * l.head_dim}, 1, 3);
   const Tensor out = lab::random(l.dtype, {tokens, l.heads * l.head_dim}, 1, 4);
-  auto call = [&](Attend attend, bool captured) {
+  const Tensor angles = lab::random(DType::kBF16, {65536, l.head_dim * 2}, 0.1f, 5);
+  auto call = [&](Attend attend, bool rope) {
     AttentionLaunch how = step.how;
-    if (captured) how.num_decode_items = how.num_prefill_items = -1;
+    how.num_decode_items = how.num_prefill_items = -1;
     return lab::time_us(
         ctx, std::max(copies, 4),
         [&](int i) {
@@ -535,68 +329,47 @@ void time_decode(Context& ctx, const char* name, const Layer& l, const std::vect
                              {step.num_blocks, l.kv_heads, 16, l.head_dim});
           a.num_heads = l.heads, a.num_kv_heads = l.kv_heads, a.head_dim = l.head_dim;
           a.scale = 0.09f;
-          attend(ctx, a, {}, how);
+          if (rope) {
+            QkNormRopeStore r{};
+            r.qkv = q;
+            r.rope = {Tensor(angles.data, DType::kF32, {65536, l.head_dim}), l.head_dim};
+            r.k_cache = a.k_cache, r.v_cache = a.v_cache;
+            r.num_heads = l.heads, r.num_kv_heads = l.kv_heads, r.head_dim = l.head_dim;
+            qk_norm_rope_store(ctx, r, how.batch);
+          }
+          if (attend) attend(ctx, a, {}, how);
         },
         9);
   };
-  std::printf("%-22s", name);
+  std::printf("%-21s", name);
   auto show = [&](const char* what, double us) {
     std::printf(" %s %.1f (%.2f)", what, us, bytes / us * 1e-6);
   };
   const int usual = decode_concurrency(ctx, l.kv_heads);
   step.prepare(usual, workspace());
-  const auto begin = std::chrono::steady_clock::now();
-  for (int i = 0; i < 20; ++i) plan_attention(step.batch, usual, step.plan);
-  const auto end = std::chrono::steady_clock::now();
-  std::printf(" plan %.1f us, %zu items:", std::chrono::duration<double>(end - begin).count() * 5e4,
-              step.plan.decode.size());
-  show("default", call(decode_attention_sm90, false));
-  show("graph", call(decode_attention_sm90, true));
-  show("mma", call(decode_attention_mma, true));
-  const bool pdl = ctx.pdl;
-  ctx.pdl = false;
-  show("no pdl", call(decode_attention_sm90, true));
-  ctx.pdl = pdl;
-  std::printf("\n%-22s", "");
-  step.prepare(1 << 28, workspace());
-  if (step.plan.decode[0].span == 0) show("split", call(decode_attention_sm90, true));
-  for (const int span : {1, 2, 4, 8, 1000}) {
-    // concurrent_items that gives this span: chunks / (4 * concurrent).
-    const int64_t concurrent = span == 1 ? 2 * chunks - 1 : std::max<int64_t>(1, chunks / (4 * span));
-    if (span > 1 && chunks < 4 * span) continue;
-    step.prepare(static_cast<int>(concurrent), workspace());
-    const std::string what = "span " + std::to_string(step.plan.decode[0].span);
-    show(what.c_str(), call(decode_attention_sm90, true));
+  if (short_form) {
+    show("", call(decode_attention_sm90, false));
+    std::printf("\n");
+  } else {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < 20; ++i) plan_attention(step.batch, usual, step.plan);
+    const auto end = std::chrono::steady_clock::now();
+    std::printf(" plan %.1f us %zu items:",
+                std::chrono::duration<double>(end - begin).count() * 5e4, step.plan.decode.size());
+    show("", call(decode_attention_sm90, false));
+    show("mma", call(decode_attention_mma, false));
+    std::printf(" rope %.1f", call(nullptr, true));
+    show("+ attention", call(decode_attention_sm90, true));
+    std::printf("\n%-21s", "");
+    for (const double times : {0.0, 0.25, 0.5, 2.0, 4.0, 8.0, 1e6}) {
+      step.prepare(std::max(1, static_cast<int>(usual * times)), workspace());
+      const std::string what =
+          std::to_string(times).substr(0, 4) + "x:" + std::to_string(step.plan.decode.size());
+      show(what.c_str(), call(decode_attention_sm90, false));
+    }
+    std::printf("\n");
   }
-  std::printf("\n");
-  for (const Tensor* t : {&k, &v, &q, &out}) cudaFree(t->data);
-}
-
-void time_rope(Context& ctx, int heads, int kv_heads, int d, bool norm, int tokens) {
-  Rng rng(4);
-  Step step({{16, tokens, 0}}, 16, 1, rng);
-  step.prepare(33, workspace());
-  const int width = (heads + 2 * kv_heads) * d, copies = tokens > 4000 ? 2 : 16;
-  const Tensor qkv = lab::random(DType::kBF16, {int64_t{copies} * tokens, width});
-  const Tensor cache = lab::random(DType::kBF16, {2, step.num_blocks, int64_t{kv_heads} * 16 * d});
-  const Tensor weight = lab::random(DType::kBF16, {d});
-  std::vector<float> angles(size_t(tokens + 16) * d, 0.7f);
-  const Tensor table = lab::upload(angles, DType::kF32, {tokens + 16, d});
-  const double us = lab::time_us(ctx, copies, [&](int i) {
-    QkNormRopeStore a{};
-    a.qkv = Tensor(qkv.row<uint16_t>(int64_t{i} * tokens), DType::kBF16, {tokens, width});
-    if (norm) a.q_norm = weight, a.k_norm = weight;
-    a.eps = 1e-6f;
-    a.rope = {table, d};
-    a.k_cache = Tensor(cache.data, DType::kBF16, {step.num_blocks, kv_heads, 16, d});
-    a.v_cache = Tensor(cache.row<uint16_t>(1), DType::kBF16, {step.num_blocks, kv_heads, 16, d});
-    a.num_heads = heads, a.num_kv_heads = kv_heads, a.head_dim = d;
-    qk_norm_rope_store(ctx, a, step.how.batch);
-  });
-  const double bytes = 2.0 * tokens * (width + (heads + 3 * kv_heads) * d);
-  std::printf("rope %d/%d hd %d T %-5d %7.2f us %.2f TB/s\n", heads, kv_heads, d, tokens, us,
-              bytes / us * 1e-6);
-  for (const Tensor* t : {&qkv, &cache, &weight, &table}) cudaFree(t->data);
+  for (const Tensor* t : {&k, &v, &q, &out, &angles}) cudaFree(t->data);
 }
 
 }  // namespace
@@ -608,7 +381,6 @@ int main(int argc, char** argv) {
     if (what != "time") {
       check_all_decode(ctx);
       check_generic(ctx);
-      check_rope(ctx);
       std::printf("%s: %d failures\n", failures ? "FAIL" : "PASS", failures);
     }
     if (what == "check") return failures != 0;
@@ -619,6 +391,7 @@ int main(int argc, char** argv) {
     std::vector<int> mixed;
     for (int i = 0; i < 256; ++i) mixed.push_back(100 + rng.below(1901));
     time_decode(ctx, "32/8 128 B=1 1k", llama, same(1, 1024));
+    time_decode(ctx, "32/8 128 B=1 2k", llama, same(1, 2048));
     time_decode(ctx, "32/8 128 B=1 4k", llama, same(1, 4096));
     time_decode(ctx, "32/8 128 B=1 8k", llama, same(1, 8192));
     time_decode(ctx, "32/8 128 B=4 4k", llama, same(4, 4096));
@@ -632,9 +405,6 @@ int main(int argc, char** argv) {
     time_decode(ctx, "14/2 64 B=256 1k", qwen, same(256, 1024));
     time_decode(ctx, "16/8 128 B=1 1k", qwen3, same(1, 1024));
     time_decode(ctx, "16/8 128 B=256 mixed", qwen3, mixed);
-    for (const int tokens : {1, 64, 256, 2048, 16384}) time_rope(ctx, 32, 8, 128, false, tokens);
-    for (const int tokens : {1, 256, 16384}) time_rope(ctx, 16, 8, 128, true, tokens);
-    for (const int tokens : {1, 16384}) time_rope(ctx, 14, 2, 64, false, tokens);
   } catch (const Error& e) {
     std::printf("FAIL %s\n", e.what());
     return 1;

@@ -22,6 +22,7 @@ using namespace hotpath;
 using namespace hotpath::cuda;
 
 int failures = 0;
+bool settle_uploads = true;
 
 void expect(bool ok, const std::string& what) {
   if (ok) return;
@@ -30,8 +31,8 @@ void expect(bool ok, const std::string& what) {
 
 // The order of gemm.h, spelled out: one warp per 16 x 8 block, operands straight from memory.
 template <typename T>
-__global__ void reference_kernel(float* y, const T* x, const T* w, int m, int n, int k, int x_stride,
-                                 int segments, int segment) {
+__global__ void reference_kernel(float* y, const T* x, const T* w, int m, int n, int k,
+                                 int x_stride, int segments, int segment) {
   const int lane = threadIdx.x, g = lane / 4, t = lane % 4;
   const int n0 = blockIdx.x * 16, m0 = blockIdx.y * 8;
   const auto pair = [&](const T* row, bool inside, int at) -> uint32_t {
@@ -93,13 +94,16 @@ struct Job {
   bool accumulate = false, silu_mul = false;
   int y_pad = 2;
 };
+using KernelFunction = std::function<void(const Context&, const GemmArgs&)>;
 using Kernel = void (*)(const Context&, const GemmArgs&);
 
-std::vector<float> run(const Context& ctx, Kernel kernel, const Tensor& x, const Tensor& w,
-                       const Job& job, const std::string& what) {
+std::vector<float> run(const Context& ctx, const KernelFunction& kernel, const Tensor& x,
+                       const Tensor& w, const Job& job, const std::string& what) {
   const int64_t m = x.dim(0), n = job.silu_mul ? w.dim(0) / 2 : w.dim(0), width = n + job.y_pad;
   std::vector<float> before = normals((m + 1) * width, 99, 1);
   Tensor whole = lab::upload(before, job.y_dtype, {m + 1, width});
+  // The upload may return before its last piece has landed, and ctx.stream does not wait for it.
+  if (settle_uploads) LAB_CHECK(cudaDeviceSynchronize());
   GemmArgs args;
   args.y = whole.columns(0, n).rows(m);
   args.x = x;
@@ -166,7 +170,7 @@ void check_kernels(Context& ctx, bool with_wgmma) {
                           {6000, 64}, {1154, 4864}};
   const int counts[] = {1, 2, 7, 8, 9, 16, 17, 31, 33, 64};
   constexpr int kRows = 70;
-  int bit_cases = 0;
+  int bit_cases = 0, configured = 0;
   for (DType dtype : {DType::kBF16, DType::kF16})
     for (const Shape s : shapes) {
       if (dtype == DType::kF16 && s.n > 2048 && s.k > 64) continue;
@@ -183,7 +187,8 @@ void check_kernels(Context& ctx, bool with_wgmma) {
       if (int64_t{s.n} * s.k < 1200000)
         expect(lab::worst_error(ref, exact(xv, stride, kRows, wv, s.n, s.k, {}, Job{})) < 5e-5,
                name + ": reference against double");
-      const auto compare = [&](Kernel kernel, const char* which, int first, int m) {
+      const auto compare = [&](const KernelFunction& kernel, const std::string& which, int first,
+                               int m) {
         Tensor part = x;
         part.data = x.row<uint16_t>(first);
         part.shape[0] = m;
@@ -192,10 +197,20 @@ void check_kernels(Context& ctx, bool with_wgmma) {
         const std::vector<float> y = run(ctx, kernel, part, w, Job{}, what);
         const std::vector<float> want(ref.begin() + size_t(first) * s.n,
                                       ref.begin() + size_t(first + m) * s.n);
-        expect(same_bits(y, want), what + ": bits, error " +
-                                       std::to_string(lab::worst_error(
-                                           y, std::vector<double>(want.begin(), want.end()))));
         ++bit_cases;
+        if (same_bits(y, want)) return;
+        const std::vector<float> before = normals(size_t(m + 1) * (s.n + 2), 99, 1);
+        int wrong = 0, stale = 0, at = -1;
+        for (int i = 0; i < m * s.n; ++i) {
+          if (y[i] == want[i]) continue;
+          if (at < 0) at = i;
+          ++wrong;
+          stale += y[i] == before[i / s.n * (s.n + 2) + i % s.n];
+        }
+        expect(false, what + ": bits, " + std::to_string(wrong) + " differ, " +
+                          std::to_string(stale) + " of them as before; first row " +
+                          std::to_string(at / s.n) + " column " + std::to_string(at % s.n) + ": " +
+                          std::to_string(y[at]) + ", expected " + std::to_string(want[at]));
       };
       if (with_wgmma) {
         for (int m : {1, 8, 33, 64, 70}) compare(gemm_wgmma, "wgmma", 0, m);
@@ -204,12 +219,34 @@ void check_kernels(Context& ctx, bool with_wgmma) {
       for (int m : counts) compare(gemm_stream, "stream", 0, m);
       compare(gemm_stream, "stream", 5, 3);
       compare(gemm_stream, "stream", 37, 20);
-      for (int m : {1, 16, 20, 64, 70}) compare(gemm_mma, "mma", 0, m);
+      compare(gemm_stream, "stream", 0, kRows);
+      for (int repeat = 0; repeat < 3; ++repeat)
+        for (int m : {1, 16, 20, 64, 70}) compare(gemm_mma, "mma", 0, m);
+      if (s.k % 64 == 0)
+        for (int chunks : {1, 2, 3, 8})
+          for (int groups : {1, 2, 4})
+            for (int m : {3, 27, 61}) {
+              StreamConfig c;
+              c.row_groups = groups;
+              c.stage_chunks = chunks;
+              c.most_warps = 1 + groups;
+              c.thin = chunks == 1 && s.n < 2048;
+              c.blocks_per_sm = chunks;
+              bool ran = true;
+              const auto kernel = [&](const Context& ctx, const GemmArgs& args) {
+                ran = gemm_stream_sm90(ctx, args, c);
+                if (!ran) gemm_mma(ctx, args);
+              };
+              compare(kernel, "chunks " + std::to_string(chunks) + " groups " +
+                                  std::to_string(groups), 0, m);
+              configured += ran;
+            }
       LAB_CHECK(cudaFree(whole.data));
       LAB_CHECK(cudaFree(w.data));
       LAB_CHECK(cudaFree(ref_tensor.data));
     }
-  std::printf("%s bit-equality, %d cases\n", failures ? "FAIL" : "PASS", bit_cases);
+  std::printf("%s bit-equality, %d cases, %d of them configured\n", failures ? "FAIL" : "PASS",
+              bit_cases, configured);
 }
 
 // Every epilogue, every kernel, against double; the 16-bit kernels also against each other.
@@ -217,7 +254,8 @@ void check_epilogues(Context& ctx, bool with_wgmma) {
   struct Shape {
     int n, k, m;
   };
-  const Shape shapes[] = {{96, 192, 1},  {96, 192, 13}, {1000, 512, 5}, {1000, 576, 40}, {2056, 64, 9},
+  const Shape shapes[] = {{96, 192, 1},    {96, 192, 13},   {1000, 512, 5},
+                          {1000, 576, 40}, {2056, 64, 9},
                           {2304, 256, 64}, {2304, 136, 30}, {320, 512, 64}, {640, 1024, 150}};
   const int before = failures;
   int cases = 0;
@@ -265,6 +303,35 @@ void check_epilogues(Context& ctx, bool with_wgmma) {
       }
   std::printf("%s epilogues, %d cases, error / tolerance: stream %.2f mma %.2f simt %.2f\n",
               failures > before ? "FAIL" : "PASS", cases, worst[0], worst[1], worst[2]);
+}
+
+// Repeats one product: a difference that comes and goes is a race. Without waiting for the upload
+// of y's former contents the lab itself has one; those differences show the former contents.
+void check_repeats(Context& ctx) {
+  const int before = failures;
+  constexpr int kM = 64, kN = 2048, kK = 128, kRepeats = 60;
+  std::vector<float> xv = normals(kM * kK, 3, 1), wv = normals(kN * kK, 5, 0.1f);
+  Tensor x = lab::upload(xv, DType::kF16, {kM, kK}), w = lab::upload(wv, DType::kF16, {kN, kK});
+  LAB_CHECK(cudaDeviceSynchronize());
+  const std::vector<float> want = lab::download(reference(ctx, x, w));
+  const std::vector<float> former = normals((kM + 1) * (kN + 2), 99, 1);
+  for (const bool settle : {true, false}) {
+    settle_uploads = settle;
+    int wrong_runs = 0, wrong = 0, stale = 0;
+    for (int i = 0; i < kRepeats; ++i) {
+      const std::vector<float> y = run(ctx, gemm_mma, x, w, Job{}, "repeats");
+      wrong_runs += !same_bits(y, want);
+      for (size_t j = 0; j < y.size(); ++j) {
+        wrong += y[j] != want[j];
+        stale += y[j] != want[j] && y[j] == former[j / kN * (kN + 2) + j % kN];
+      }
+    }
+    if (settle) expect(wrong_runs == 0, "mma repeats differ");
+    std::printf("repeats, uploads %s: %d of %d runs differ, %d elements, %d former contents\n",
+                settle ? "settled" : "not settled", wrong_runs, kRepeats, wrong, stale);
+  }
+  settle_uploads = true;
+  std::printf("%s repeats\n", failures > before ? "FAIL" : "PASS");
 }
 
 // gemm_simt: odd shapes, mixed dtypes, unaligned x; rows equal whatever M.
@@ -319,10 +386,10 @@ struct Bench {
   }
   double bytes(int n, int k) const { return 2.0 * n * k; }
   double time(int m, int n, int k, const std::function<void(const GemmArgs&)>& kernel,
-              bool silu = false, bool accumulate = false) {
+              bool silu = false, bool accumulate = false, int repeats = 9, int least = 24) {
     const size_t each = size_t(n) * k;
     const int slots = std::max<int>(1, static_cast<int>(pool.numel() / each));
-    const int wanted = std::max(24, static_cast<int>(2.2 * ctx.l2_bytes / (2 * each)) + 1);
+    const int wanted = std::max(least, static_cast<int>(2.2 * ctx.l2_bytes / (2 * each)) + 1);
     const int calls = std::min({slots, wanted, 96});
     return lab::time_us(ctx, calls, [&](int i) {
       GemmArgs args;
@@ -332,7 +399,7 @@ struct Bench {
       args.silu_mul = silu;
       args.accumulate = accumulate;
       kernel(args);
-    }, 9);
+    }, repeats);
   }
 };
 
@@ -345,19 +412,14 @@ constexpr Size kSizes[] = {{896, 896},    {1152, 896},  {9728, 896},   {896, 486
                            {4096, 14336}, {128256, 4096}};
 
 void time_shapes(Bench& b) {
-  std::printf("%-14s cfg w/c/s/blocks   ", "stream, us");
-  for (int m : {1, 8, 16, 32, 64}) std::printf("  M=%-2d (%%copy)", m);
+  std::printf("%-14s", "stream, us");
+  for (int m : {1, 8, 16, 32, 64, 128}) std::printf("  M=%-3d (%%copy)", m);
   std::printf("   M=1 no PDL\n");
   for (const Size s : kSizes) {
-    GemmArgs probe;
-    probe.x = Tensor(b.x.data, DType::kBF16, {1, s.k});
-    probe.w = Tensor(b.pool.data, DType::kBF16, {s.n, s.k});
-    const StreamConfig c = pick_stream_config(b.ctx, probe);
-    std::printf("%6dx%-7d %d/%d/%d/%d%-9s", s.n, s.k, c.unit_warps, c.stage_chunks, c.stages,
-                c.blocks, c.thin ? "t" : "");
-    for (int m : {1, 8, 16, 32, 64}) {
+    std::printf("%6dx%-7d", s.n, s.k);
+    for (int m : {1, 8, 16, 32, 64, 128}) {
       const double us = b.time(m, s.n, s.k, [&](const GemmArgs& a) { gemm_stream(b.ctx, a); });
-      std::printf("  %6.2f (%3.0f)", us, b.bytes(s.n, s.k) / us * 1e-4 / b.copy_tbs);
+      std::printf("  %7.2f (%3.0f)", us, b.bytes(s.n, s.k) / us * 1e-4 / b.copy_tbs);
     }
     Context plain = b.ctx;
     plain.pdl = false;
@@ -366,72 +428,70 @@ void time_shapes(Bench& b) {
   }
 }
 
+std::vector<StreamConfig> variants(int m, bool split, const StreamConfig& base) {
+  std::vector<StreamConfig> all = {base};
+  const bool few = m <= 16;
+  for (int chunks : {1, 2, 3, 4, 8})
+    for (int groups : {1, 2, 4})
+      for (int warps : {2, 4, 7, 8})
+        for (int per_sm : {1, 2, 3})
+          for (int kib : {64, 100, 200})
+            for (bool thin : {false, true}) {
+              if (split ? warps != 2 || per_sm != 1 || (thin && !few) : thin) continue;
+              if (few ? groups > 1 : chunks == 3 || per_sm > 1 || warps == 2) continue;
+              if (kib * per_sm > 200 || kib * per_sm < 100) continue;
+              StreamConfig c = base;
+              c.stage_chunks = chunks;
+              c.row_groups = groups;
+              c.most_warps = warps;
+              c.blocks_per_sm = per_sm;
+              c.ring_bytes = kib << 10;
+              c.thin = thin;
+              all.push_back(c);
+            }
+  return all;
+}
+
 void time_variants(Bench& b) {
-  struct Variant {
-    const char* name;
-    int ring_kib, chunks, warps, blocks_per_sm, thin;  // 0 or -1: as picked
-    bool evict_first;
-  };
-  const Variant variants[] = {
-      {"picked", 100, 0, 0, 0, -1, true},   {"normal", 100, 0, 0, 0, -1, false},
-      {"ring64", 64, 0, 0, 0, -1, true},    {"ring200", 200, 0, 0, 0, -1, true},
-      {"chunk1", 100, 1, 0, 0, -1, true},   {"chunk2", 100, 2, 0, 0, -1, true},
-      {"chunk4", 100, 4, 0, 0, -1, true},   {"w2", 100, 0, 2, 0, -1, true},
-      {"w8", 100, 0, 8, 0, -1, true},       {"2/SM", 50, 0, 0, 2, -1, true},
-      {"2/SM100", 100, 0, 0, 2, -1, true},  {"thin", 100, 0, 0, 0, 1, true},
-      {"wide", 100, 0, 0, 0, 0, true}};
-  for (const int m : {1, 32, 64}) {
-    std::printf("M=%-2d us       ", m);
-    for (const Variant& v : variants) std::printf("%8s", v.name);
-    std::printf("\n");
+  std::printf("picked, best: us chunks/groups/warps/per SM/ring KiB (t: thin)\n");
+  for (const int m : {1, 8, 16, 32, 64, 128})
     for (const Size s : {Size{896, 896}, Size{1152, 896}, Size{896, 4864}, Size{1024, 3072},
-                         Size{9728, 896}, Size{4096, 1024}, Size{151936, 896}, Size{4096, 4096},
-                         Size{28672, 4096}, Size{4096, 14336}}) {
-      std::printf("%6dx%-8d", s.n, s.k);
-      for (const Variant& v : variants) {
-        GemmArgs probe;
-        probe.x = Tensor(b.x.data, DType::kBF16, {m, s.k});
-        probe.w = Tensor(b.pool.data, DType::kBF16, {s.n, s.k});
-        StreamConfig c = pick_stream_config(b.ctx, probe);
-        const bool split = k_segments(s.n, s.k) > 1;
-        bool valid = !(split && (v.warps || v.blocks_per_sm)) && !(!split && v.thin == 1);
-        if (v.thin >= 0) c.thin = v.thin;
-        const int units = ceil_div(s.n, c.thin ? 8 : 16);
-        if (split) c.blocks = units;
-        if (v.chunks) c.stage_chunks = v.chunks;
-        if (v.blocks_per_sm) c.blocks = std::min(units, b.ctx.num_sms * v.blocks_per_sm);
-        if (v.blocks_per_sm || v.warps) {
-          const int per_block = ceil_div(units, c.blocks);
-          c.unit_warps = ceil_div(per_block, ceil_div(per_block, v.warps ? v.warps : 4));
-        }
-        c.evict_first = v.evict_first;
-        const int x_pitch = (m * c.stage_chunks * 128 + 1023) / 1024 * 1024;
-        const int stage = k_segments(s.n, s.k) *
-                          (c.unit_warps * (c.thin ? 8 : 16) * c.stage_chunks * 128 + x_pitch);
-        const int tiles = ceil_div(ceil_div(units, c.blocks), c.unit_warps);
-        const int total = tiles * ceil_div(segment_length(s.n, s.k) / 64, c.stage_chunks);
-        c.stages = std::min(v.ring_kib * 1024 / stage, total);
-        valid = valid && c.stages >= 1;
-        if (!valid) {
-          std::printf("%8s", "-");
-          continue;
-        }
-        std::printf("%8.2f", b.time(m, s.n, s.k, [&](const GemmArgs& a) {
-          gemm_stream_sm90(b.ctx, a, c);
-        }));
-      }
+                         Size{9728, 896}, Size{6144, 1024}, Size{151936, 896}, Size{4096, 4096},
+                         Size{6144, 4096}, Size{28672, 4096}, Size{4096, 14336}}) {
+      if (s.n == 151936 && m > 32) continue;
+      GemmArgs probe;
+      probe.x = Tensor(b.x.data, DType::kBF16, {m, s.k});
+      probe.w = Tensor(b.pool.data, DType::kBF16, {s.n, s.k});
+      probe.y = Tensor(b.y.data, DType::kBF16, {m, s.n});
+      const bool split = k_segments(s.n, s.k) > 1;
+      std::vector<std::pair<double, StreamConfig>> results;
+      for (const StreamConfig& c : variants(m, split, pick_stream_config(b.ctx, probe)))
+        if (gemm_stream_sm90(b.ctx, probe, c))
+          results.push_back({b.time(m, s.n, s.k, [&](const GemmArgs& a) {
+                               gemm_stream_sm90(b.ctx, a, c);
+                             }, false, false, 3, 12), c});
+      std::printf("M=%-3d %6dx%-5d", m, s.n, s.k);
+      const auto print = [](const std::pair<double, StreamConfig>& r) {
+        const StreamConfig& c = r.second;
+        std::printf(" %.2f %d/%d/%d/%d/%d%s", r.first, c.stage_chunks, c.row_groups, c.most_warps,
+                    c.blocks_per_sm, c.ring_bytes >> 10, c.thin ? "t" : "");
+      };
+      print(results[0]);
+      std::printf(" |");
+      std::sort(results.begin(), results.end(),
+                [](const auto& p, const auto& q) { return p.first < q.first; });
+      for (size_t i = 0; i < std::min<size_t>(results.size(), 4); ++i) print(results[i]);
       std::printf("\n");
     }
-  }
 }
 
 void time_others(Bench& b) {
-  std::printf("epilogues, M=1: 9728x896 silu_mul %.2f us, 28672x4096 silu_mul %.2f, 896x4864 += %.2f, "
-              "4096x14336 += %.2f\n",
-              b.time(1, 9728, 896, [&](const GemmArgs& a) { gemm_stream(b.ctx, a); }, true),
-              b.time(1, 28672, 4096, [&](const GemmArgs& a) { gemm_stream(b.ctx, a); }, true),
-              b.time(1, 896, 4864, [&](const GemmArgs& a) { gemm_stream(b.ctx, a); }, false, true),
-              b.time(1, 4096, 14336, [&](const GemmArgs& a) { gemm_stream(b.ctx, a); }, false, true));
+  const auto stream = [&](const GemmArgs& a) { gemm_stream(b.ctx, a); };
+  std::printf("epilogues, M=1, us: silu_mul 9728x896 %.2f 28672x4096 %.2f; += 896x4864 %.2f "
+              "4096x14336 %.2f\n",
+              b.time(1, 9728, 896, stream, true), b.time(1, 28672, 4096, stream, true),
+              b.time(1, 896, 4864, stream, false, true),
+              b.time(1, 4096, 14336, stream, false, true));
   std::printf("mma us (TFLOP/s):");
   for (const Size s : {Size{1152, 896}, Size{4096, 4096}, Size{9728, 896}})
     for (int m : {1, 64, 512, 2048}) {
@@ -472,6 +532,7 @@ int main(int argc, char** argv) {
   Context ctx = lab::make_context();
   try {
     if (wants("check")) {
+      check_repeats(ctx);
       check_kernels(ctx, false);
       check_epilogues(ctx, false);
       check_simt(ctx);

@@ -1,6 +1,6 @@
 // gemm_wgmma: every tile and cluster against a plain mma.sync kernel that sums in the order of
 // gemm.h (bits must be equal), small shapes against double, then times of all plans.
-//   gemm_wgmma_lab [check] [sweep] [tune]
+//   gemm_wgmma_lab [check] [time] [sweep] [rows]
 // HOTPATH_LAB_CUBLAS=/path/libcublas.so.13 puts cuBLAS's time on the same card beside ours.
 
 #include <dlfcn.h>
@@ -18,9 +18,10 @@ using lab::Tensor;
 
 namespace {
 
-constexpr int kTiles[][3] = {{128, 256, 0}, {128, 224, 0}, {128, 192, 0}, {128, 160, 0},
+constexpr int kTiles[][3] = {{128, 256, 0}, {128, 224, 0}, {128, 192, 0}, {128, 160, 1},
                              {128, 128, 1}, {128, 96, 0},  {128, 64, 1},  {64, 128, 0},
                              {64, 96, 0},   {64, 64, 1},   {64, 32, 1}};
+constexpr int kSplitTiles[][2] = {{64, 64}, {128, 64}, {128, 128}};
 constexpr int kClusters[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {4, 1}, {1, 4}};
 
 // One warp: 16 rows of x by 8 rows of w, steps of 16 k in order, segments added in order.
@@ -94,7 +95,8 @@ __global__ void mix_kernel(uint16_t* p, int64_t n, uint32_t seed, bool half) {
     z ^= z >> 16;
     const float v = (static_cast<float>(z >> 8) * 0x1p-23f - 1.0f) *
                     exp2f(static_cast<float>(z & 7) - 4.0f) * 0.3f;
-    p[i] = half ? __half_as_ushort(__float2half_rn(v)) : __bfloat16_as_ushort(__float2bfloat16_rn(v));
+    p[i] = half ? __half_as_ushort(__float2half_rn(v))
+                : __bfloat16_as_ushort(__float2bfloat16_rn(v));
   }
 }
 Tensor mixed(DType dtype, std::initializer_list<int64_t> dims, uint32_t seed) {
@@ -140,7 +142,8 @@ Difference compare(const Tensor& a, const Tensor& b) {
   LAB_CHECK(cudaMemset(different, 0, 16));
   const int m = a.dim(0), n = a.dim(1);
   if (a.dtype == DType::kF32)
-    compare_kernel<<<512, 256>>>(a.as<float>(), b.as<float>(), a.row_stride, m, n, different, worst);
+    compare_kernel<<<512, 256>>>(a.as<float>(), b.as<float>(), a.row_stride, m, n, different,
+                                 worst);
   else if (a.dtype == DType::kBF16)
     compare_kernel<<<512, 256>>>(a.as<bf16>(), b.as<bf16>(), a.row_stride, m, n, different, worst);
   else
@@ -228,14 +231,17 @@ void check_case(const Context& ctx, const Case& c, bool all_plans) {
     const Difference d = compare(got, expected);  // the padding must be untouched too
     ++checks;
     if (d.count && ++failures < 25)
-      std::printf("FAIL %s tile %dx%d cluster %dx%d: %llu differ, worst %.3g\n", name, plan.tile_m,
-                  plan.tile_n, plan.cluster_m, plan.cluster_n, d.count, d.worst);
+      std::printf("FAIL %s tile %dx%d cluster %dx%d%s: %llu differ, worst %.3g\n", name,
+                  plan.tile_m, plan.tile_n, plan.cluster_m, plan.cluster_n,
+                  plan.split ? " split" : "", d.count, d.worst);
   };
   one(plan_wgmma(ctx, c.m, c.n, c.k, c.silu));
   if (all_plans)
     for (const auto& t : kTiles)
       for (const auto& cl : kClusters)
         if (!segmented || t[2]) one({t[0], t[1], cl[0], cl[1], 3});
+  if (segmented && !c.silu)
+    for (const auto& t : kSplitTiles) one({t[0], t[1], 1, 1, 1, true});
   LAB_CHECK(cudaFree(g.x.data));
   LAB_CHECK(cudaFree(g.w.data));
   LAB_CHECK(cudaFree(bias.data));
@@ -257,8 +263,8 @@ void check_all(const Context& ctx) {
   for (int m : {1, 7, 63, 64, 65, 127, 128, 129, 191, 256, 511, 1000})
     for (int n : {2, 18, 130, 896, 2064, 4100}) {
       check_case(ctx, {m, n, 8 * (1 + (m * 7 + n) % 90), m % 2 == 1, n % 4 == 2}, false);
-      check_case(ctx, {m, n, 8 * (1 + (m * 5 + n) % 120), true, false, n % 4 == 0, m % 3 == 0, 16, 2},
-                 false);
+      const int k = 8 * (1 + (m * 5 + n) % 120);
+      check_case(ctx, {m, n, k, true, false, n % 4 == 0, m % 3 == 0, 16, 2}, false);
     }
   check_case(ctx, {64, 18, 64, false, false, true, false, 0, 1}, false);
   check_case(ctx, {64, 18, 64, false, false, true, false, 0, 0}, false);
@@ -266,7 +272,10 @@ void check_all(const Context& ctx) {
   check_case(ctx, {600, 4096, 4096, false, true}, false);
   check_case(ctx, {300, 28672, 1024, false, false, true}, false);
   check_case(ctx, {256, 128256, 512, false, false, false, true}, false);
-  check_case(ctx, {1000, 1152, 896, true}, false);
+  for (int k : {512, 520, 576, 1000, 4864}) {
+    check_case(ctx, {130, 896, k, true}, false);
+    check_case(ctx, {257, 1154, k, k % 64 != 0, true, false, k % 64 == 0, 8, 6}, true);
+  }
   check_case(ctx, {777, 4096, 3584, false, true, false, false, 0, 0, f16t}, false);
   std::printf("%-100s\n%s: %d checks, %d failures\n", "", failures ? "FAIL" : "PASS", checks,
               failures);
@@ -306,8 +315,8 @@ double time_cublas(Context& ctx, const Rotation& r, const Shape& s) {
   using Handle = void*;
   using Gemm = int (*)(Handle, int, int, int, int, int, const void*, const void*, int, int,
                        const void*, int, int, const void*, void*, int, int, int, int);
-  static void* library =
-      std::getenv("HOTPATH_LAB_CUBLAS") ? dlopen(std::getenv("HOTPATH_LAB_CUBLAS"), RTLD_NOW) : nullptr;
+  static const char* path = std::getenv("HOTPATH_LAB_CUBLAS");
+  static void* library = path ? dlopen(path, RTLD_NOW) : nullptr;
   if (!library || s.silu) return 0;
   static Handle handle = nullptr;
   if (!handle) {
@@ -348,76 +357,100 @@ double time_plan(Context& ctx, const Rotation& r, const Shape& s, const WgmmaPla
       repeats);
 }
 
-// Picked plan, then the five best of all.
-void sweep(Context& ctx) {
-  const Shape shapes[] = {{128, 4096, 4096, 13.9},   {256, 4096, 4096, 0},
-                          {512, 4096, 4096, 27.9},   {2048, 4096, 4096, 100},
-                          {8192, 4096, 4096, 405},   {128, 6144, 4096, 0},
-                          {256, 6144, 4096, 0},      {128, 28672, 4096, 68.4},
-                          {256, 28672, 4096, 0},     {256, 28672, 4096, 0, true},
-                          {512, 28672, 4096, 183},   {2048, 28672, 4096, 719},
-                          {8192, 28672, 4096, 2842}, {8192, 28672, 4096, 2842, true},
-                          {128, 4096, 14336, 38.1},  {256, 4096, 14336, 0},
-                          {256, 4096, 14336, 0, false, true},
-                          {512, 4096, 14336, 90.7},  {2048, 4096, 14336, 344},
-                          {8192, 4096, 14336, 1373}, {256, 128256, 4096, 0},
-                          {128, 9728, 896, 8.2},     {512, 9728, 896, 17.4},
-                          {2048, 9728, 896, 61.7},   {8192, 9728, 896, 231},
-                          {128, 151936, 896, 82.7},  {8192, 151936, 896, 3560},
-                          {256, 1152, 896, 0},       {256, 896, 4864, 0},
-                          {8192, 896, 4864, 0},      {2048, 1152, 896, 0}};
+// Tiles not worth a timing.
+bool plan_is_far(const Shape& s, int tile_m, int tile_n) {
+  const double tiles = 1.0 * s.m * s.n / (tile_m * tile_n);
+  return (tile_m == 128 && s.m <= 64) || (tile_m * tile_n < 128 * 192 && tiles > 4 * 132);
+}
+
+enum class Depth { kPicked, kBest, kAll };
+
+// cuBLAS and the picked plan at once after it (clocks fall as the card warms), then the best plans.
+void sweep(Context& ctx, const std::vector<Shape>& shapes, Depth depth) {
   std::printf("%-26s %7s %7s | %8s %5s %5s plan | best: us tile/cluster\n", "M x N x K", "H200",
               "cublas", "us", "TF", "TB/s");
+  auto name = [](const WgmmaPlan& p) {
+    return std::to_string(p.tile_m) + "x" + std::to_string(p.tile_n) + "/" +
+           std::to_string(p.cluster_m) + std::to_string(p.cluster_n) + (p.split ? "s" : "");
+  };
   for (const Shape& s : shapes) {
     const Rotation r(ctx, s);
-    const bool segmented = k_segments(s.n, s.k) > 1;
     const double flops = 2.0 * s.m * s.n * s.k;
-    const int repeats = 3;
     const double cublas = time_cublas(ctx, r, s);
-    struct Timed {
-      double us;
-      WgmmaPlan plan;
-    };
-    std::vector<Timed> all;
-    for (const auto& t : kTiles)
-      for (const auto& c : kClusters) {
-        if (segmented && !t[2]) continue;
-        if (flops > 2e11 && t[0] * t[1] < 128 * 128) continue;
-        if (flops > 1e12 && (t[1] < 192 || c[0] * c[1] == 1)) continue;
-        if (c[0] * c[1] == 4 && t[0] * t[1] < 128 * 128) continue;
-        const WgmmaPlan plan{t[0], t[1], c[0], c[1], std::max(1, 2048 / (t[0] * c[0]))};
-        all.push_back({time_plan(ctx, r, s, plan, repeats), plan});
-      }
     const WgmmaPlan picked = plan_wgmma(ctx, s.m, s.n, s.k, s.silu);
-    const double us = time_plan(ctx, r, s, picked, 7);
-    std::sort(all.begin(), all.end(), [](auto& a, auto& b) { return a.us < b.us; });
-    std::printf("%6dx%6dx%5d%-4s%-3s %7.1f %7.1f | %8.2f %5.0f %5.2f %dx%d/%d%d |", s.m, s.n, s.k,
-                s.silu ? "silu" : "", s.accumulate ? "acc" : "", s.cublas_us, cublas, us, flops / us * 1e-6,
-                2.0 * s.n * s.k / us * 1e-6, picked.tile_m, picked.tile_n, picked.cluster_m,
-                picked.cluster_n);
-    for (size_t i = 0; i < std::min<size_t>(6, all.size()); ++i)
-      std::printf(" %.2f %dx%d/%d%d", all[i].us, all[i].plan.tile_m, all[i].plan.tile_n,
-                  all[i].plan.cluster_m, all[i].plan.cluster_n);
+    const double us = time_plan(ctx, r, s, picked, 5);
+    std::printf("%6dx%6dx%5d%-4s%-3s %7.1f %7.1f | %8.2f %5.0f %5.2f %s |", s.m, s.n, s.k,
+                s.silu ? "silu" : "", s.accumulate ? "acc" : "", s.cublas_us, cublas, us,
+                flops / us * 1e-6, 2.0 * s.n * s.k / us * 1e-6, name(picked).c_str());
+    std::vector<std::pair<double, std::string>> all;
+    auto add = [&](const WgmmaPlan& plan) {
+      all.push_back({time_plan(ctx, r, s, plan, 3), name(plan)});
+    };
+    if (depth != Depth::kPicked) {
+      const bool segmented = k_segments(s.n, s.k) > 1;
+      for (const auto& t : kTiles)
+        for (const auto& c : kClusters) {
+          if ((segmented && !t[2]) || plan_is_far(s, t[0], t[1])) continue;
+          if (depth == Depth::kBest && c[0] * c[1] == 4) continue;
+          add({t[0], t[1], c[0], c[1], std::max(1, 2048 / (t[0] * c[0]))});
+        }
+      if (segmented)
+        for (const auto& t : kSplitTiles) add({t[0], t[1], 1, 1, 1, true});
+    }
+    std::sort(all.begin(), all.end());
+    for (size_t i = 0; i < std::min<size_t>(depth == Depth::kBest ? 2 : 6, all.size()); ++i)
+      std::printf(" %.2f %s", all[i].first, all[i].second.c_str());
     std::printf("\n");
     std::fflush(stdout);
   }
 }
 
-// How far the second warpgroup lags the first, and how many rows are worked on together.
-void tune(Context& ctx) {
-  const Shape shapes[] = {{2048, 4096, 4096, 100},   {8192, 4096, 4096, 405},
-                          {2048, 28672, 4096, 719},  {8192, 28672, 4096, 2842},
-                          {2048, 9728, 896, 61.7},   {8192, 151936, 896, 3560}};
-  for (const Shape& s : shapes) {
-    const Rotation r(ctx, s);
-    std::printf("%dx%dx%d cublas %.1f | group/lead us:", s.m, s.n, s.k, time_cublas(ctx, r, s));
-    for (int group : {2, 4, 8, 16})
-      for (int lead : {0, 1, 2})
-        if (group == 8 || lead == 0)
-          std::printf(" %d/%d %.1f", group, lead, time_plan(ctx, r, s, {128, 256, 2, 1, group, lead}, 3));
-    std::printf(" cublas %.1f\n", time_cublas(ctx, r, s));
-    std::fflush(stdout);
-  }
+// The shapes of performance.md, and what a decode step at batch 256 runs.
+const std::vector<Shape> kShapes = {
+    {32, 4096, 4096, 14.0},
+    {64, 4096, 4096, 0},
+    {64, 6144, 4096, 0},
+    {64, 28672, 4096, 0},
+    {64, 4096, 14336, 0},
+    {128, 4096, 4096, 13.9},
+    {256, 4096, 4096, 0},
+    {512, 4096, 4096, 27.9},
+    {2048, 4096, 4096, 100},
+    {128, 6144, 4096, 0},
+    {256, 6144, 4096, 0},
+    {128, 28672, 4096, 68.4},
+    {256, 28672, 4096, 0},
+    {256, 28672, 4096, 0, true},
+    {512, 28672, 4096, 183},
+    {2048, 28672, 4096, 719},
+    {128, 4096, 14336, 38.1},
+    {256, 4096, 14336, 0, false, true},
+    {512, 4096, 14336, 90.7},
+    {256, 128256, 4096, 0},
+    {128, 9728, 896, 8.2},
+    {512, 9728, 896, 17.4},
+    {2048, 9728, 896, 61.7},
+    {8192, 9728, 896, 231},
+    {128, 1152, 896, 0},
+    {256, 1152, 896, 0},
+    {512, 1152, 896, 0},
+    {2048, 1152, 896, 0},
+    {128, 896, 4864, 0},
+    {256, 896, 4864, 0},
+    {512, 896, 4864, 0},
+    {8192, 896, 4864, 0},
+    {256, 1536, 8960, 0},
+    {256, 2048, 8192, 0},
+};
+
+// Whether plan_wgmma picks well at other numbers of rows.
+std::vector<Shape> more_rows() {
+  std::vector<Shape> shapes;
+  for (int m : {72, 96, 160, 192, 320, 384, 768, 1024, 1536})
+    for (const auto& [n, k] : {std::pair{4096, 4096}, {6144, 4096}, {28672, 4096}, {4096, 14336},
+                               {9728, 896}, {896, 4864}})
+      shapes.push_back({m, n, k, 0, n == 28672 || n == 9728, k > n});
+  return shapes;
 }
 
 }  // namespace
@@ -427,8 +460,9 @@ int main(int argc, char** argv) {
   try {
     for (int i = 1; i < argc; ++i) {
       if (!std::strcmp(argv[i], "check")) check_all(ctx);
-      if (!std::strcmp(argv[i], "tune")) tune(ctx);
-      if (!std::strcmp(argv[i], "sweep")) sweep(ctx);
+      if (!std::strcmp(argv[i], "sweep")) sweep(ctx, kShapes, Depth::kAll);
+      if (!std::strcmp(argv[i], "time")) sweep(ctx, kShapes, Depth::kPicked);
+      if (!std::strcmp(argv[i], "rows")) sweep(ctx, more_rows(), Depth::kBest);
     }
   } catch (const std::exception& e) {
     std::printf("FAIL %s\n", e.what());

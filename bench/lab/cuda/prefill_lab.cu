@@ -9,7 +9,6 @@
 #include <bit>
 #include <numeric>
 
-#include "cuda/attention_prefill.cu"  // for its variants
 #include "cuda/device/prefill_sm90.cuh"
 #include "lab.h"
 
@@ -259,14 +258,6 @@ void portable(const Context& ctx, const PagedAttention& a, const AttentionLaunch
   prefill_attention_mma(ctx, a, how, e);
 }
 
-template <int kHeadDim, int kTile, int kWarps, int kMinBlocks>
-void portable_variant(const Context& ctx, const PagedAttention& a, const AttentionLaunch& how,
-                      const AttentionExtras& e) {
-  const PrefillMmaParams p{prefill_common(ctx, a, how, e), a.q.data, a.k_cache.data,
-                           a.v_cache.data, a.q.row_stride};
-  launch_mma<bf16, kHeadDim, kTile, kWarps, kMinBlocks>(ctx, p);
-}
-
 // All variants on one shape; the sums of the outputs must agree roughly with the first's.
 void time_case(Context& ctx, const Case& c, const std::vector<Variant>& variants) {
   lab::Rng rng(7);
@@ -344,39 +335,47 @@ int main(int argc, char** argv) {
 
   std::printf("# causal, TFLOP/s last\n");
   const Variant prod{"sm90", production}, mma{"mma", portable};
-  const std::vector<Variant> d128 = {prod,
-                                     {"128 no pp", variant<128, 128, false>()},
-                                     {"176 pp", variant<128, 176, true>()},
-                                     {"96 pp", variant<128, 96, true>()},
-                                     mma,
-                                     {"mma 64x8w", portable_variant<128, 64, 8, 1>},
-                                     {"mma 64x4w", portable_variant<128, 64, 4, 2>}};
+  const std::vector<Variant> d128 = {prod, {"128 pp", variant<128, 128, true>()}, mma};
   const std::vector<Variant> d64 = {prod,
-                                    {"128 no pp", variant<64, 128, false>()},
+                                    {"128 pp", variant<64, 128, true>()},
+                                    {"160", variant<64, 160, false>()},
                                     {"192 pp", variant<64, 192, true>()},
-                                    {"192 no pp", variant<64, 192, false>()},
-                                    mma,
-                                    {"mma 64x8w", portable_variant<64, 64, 8, 2>}};
+                                    {"192", variant<64, 192, false>()},
+                                    mma};
   const std::vector<Sequence> shorts(32, {0, 512});
   time_case(ctx, {"d128 32/8 b16 2k", kB, 128, 32, 8, 16, {{0, 2048}}}, d128);
   time_case(ctx, {"d128 32/8 b16 8k", kB, 128, 32, 8, 16, {{0, 8192}}}, d128);
-  time_case(ctx, {"d128 32/8 b128 8k", kB, 128, 32, 8, 128, {{0, 8192}}}, {prod});
-  time_case(ctx, {"d128 32/32 b16 2k", kB, 128, 32, 32, 16, {{0, 2048}}}, {prod, d128[1]});
-  time_case(ctx, {"d128 32/32 b16 8k", kB, 128, 32, 32, 16, {{0, 8192}}}, {prod, d128[1]});
-  time_case(ctx, {"d128 32/8 b16 32k", kB, 128, 32, 8, 16, {{0, 32768}}}, {prod});
+  time_case(ctx, {"d128 32/8 b128 8k", kB, 128, 32, 8, 128, {{0, 8192}}}, {prod, d128[1]});
   time_case(ctx, {"d128 32/8 b16 32 x 512", kB, 128, 32, 8, 16, shorts}, d128);
-  time_case(ctx, {"d128 32/8 b16 512", kB, 128, 32, 8, 16, {{0, 512}}}, {prod, mma});
-  time_case(ctx, {"d128 32/8 b16 8k w1024", kB, 128, 32, 8, 16, {{0, 8192}}, 1024}, {prod, mma});
+  time_case(ctx, {"d128 32/8 b16 512", kB, 128, 32, 8, 16, {{0, 512}}}, d128);
+  time_case(ctx, {"d128 32/8 b16 8k w1024", kB, 128, 32, 8, 16, {{0, 8192}}, 1024}, d128);
   time_case(ctx, {"d128 32/8 b16 4k cap", kB, 128, 32, 8, 16, {{0, 4096}}, 0, false, 50.0f},
             {prod, mma});
   time_case(ctx, {"d64 14/2 b16 2k", kB, 64, 14, 2, 16, {{0, 2048}}}, d64);
   time_case(ctx, {"d64 14/2 b16 8k", kB, 64, 14, 2, 16, {{0, 8192}}}, d64);
-  time_case(ctx, {"d64 14/2 b128 8k", kB, 64, 14, 2, 128, {{0, 8192}}}, {prod});
-  time_case(ctx, {"d64 14/14 b16 8k", kB, 64, 14, 14, 16, {{0, 8192}}}, {prod});
-  time_case(ctx, {"d64 14/2 b16 32k", kB, 64, 14, 2, 16, {{0, 32768}}}, {prod});
   time_case(ctx, {"d64 14/2 b16 32 x 512", kB, 64, 14, 2, 16, shorts}, d64);
+  const size_t l2 = ctx.l2_bytes;
+  std::printf("# L2 %zu MB; below: the share of it for a section of heads\n", l2 >> 20);
+  for (int percent : {0, 8, 20, 50, 100}) {
+    ctx.l2_bytes = l2 * percent / 50;
+    std::printf("%3d%% ", percent);
+    time_case(ctx, {"d128 32/32 b16 2k", kB, 128, 32, 32, 16, {{0, 2048}}}, {prod});
+    std::printf("%3d%% ", percent);
+    time_case(ctx, {"d128 32/32 b16 8k", kB, 128, 32, 32, 16, {{0, 8192}}}, {prod});
+    std::printf("%3d%% ", percent);
+    time_case(ctx, {"d128 32/8 b16 8k", kB, 128, 32, 8, 16, {{0, 8192}}}, {prod});
+    std::printf("%3d%% ", percent);
+    time_case(ctx, {"d64 14/14 b16 8k", kB, 64, 14, 14, 16, {{0, 8192}}}, {prod, d64[3]});
+    if (percent % 50 == 0) {
+      std::printf("%3d%% ", percent);
+      time_case(ctx, {"d128 32/8 b16 32k", kB, 128, 32, 8, 16, {{0, 32768}}}, {prod});
+    }
+  }
+  ctx.l2_bytes = l2;
+  time_case(ctx, {"d64 14/2 b16 32k", kB, 64, 14, 2, 16, {{0, 32768}}}, {prod});
   time_case(ctx, {"d96 32/32 b16 4k", kB, 96, 32, 32, 16, {{0, 4096}}}, {prod, mma});
-  time_case(ctx, {"d192 16/8 b16 4k", kB, 192, 16, 8, 16, {{0, 4096}}}, {prod, mma});
+  time_case(ctx, {"d192 16/8 b16 4k", kB, 192, 16, 8, 16, {{0, 4096}}},
+            {prod, {"112", variant<192, 112, false>()}, mma});
   time_case(ctx, {"d256 16/8 b16 4k", kB, 256, 16, 8, 16, {{0, 4096}}},
             {prod, {"80 pp", variant<256, 80, true>()}, mma});
   return 0;

@@ -1,6 +1,6 @@
 // Lab of the row ops and the expert layers: checks against double, bit equality across batch sizes
 // and plans, then times. Build: nvcc -std=c++20 -O3 -Icsrc -Ibench/lab/cuda rows_moe_lab.cu
-// csrc/cuda/{context,row_ops,moe,moe_stream,moe_gemm,moe_gemm_plain}.cu
+// csrc/cuda/{context,row_ops,moe,moe_stream,moe_gemm,moe_gemm_plain,moe_wgmma_sm90}.cu
 
 #include <cfloat>
 #include <cstring>
@@ -456,10 +456,12 @@ void time_experts(const char* name, int experts, int top_k, int64_t h, int64_t i
       const int columns = moe_tile_columns(plan);
       for (int e = 0; e < experts; ++e)
         for (size_t i = 0; i < members[e].size(); ++i) {
-          if (i % columns == 0) {
+          const int parts = ceil_div(members[e].size(), columns);
+          const int share = ceil_div(members[e].size(), parts);
+          if (i % share == 0) {
             const int left = static_cast<int>(members[e].size() - i);
             const int32_t begin = static_cast<int32_t>(pairs.size());
-            tiles.insert(tiles.end(), {e, begin, std::min(columns, left), 0});
+            tiles.insert(tiles.end(), {e, begin, std::min(share, left), 0});
           }
           pairs.push_back(members[e][i]);
           rows.push_back(members[e][i] / top_k);
@@ -527,10 +529,34 @@ void time_experts(const char* name, int experts, int top_k, int64_t h, int64_t i
   for (void* p : {gate_up.data, down.data, x.data, out.data, workspace}) LAB_CHECK(cudaFree(p));
 }
 
+// For ncu: the layer's kernels, each plan once after a warm-up.
+void profile() {
+  const int64_t h = 2048, inter = 768, most = 4096;
+  Rng rng(5);
+  const Tensor gate_up = lab::random(DType::kBF16, {128, 2 * inter, h}, 0.03f, 7);
+  const Tensor down = lab::random(DType::kBF16, {128, h, inter}, 0.05f, 8);
+  const Tensor x = lab::random(DType::kBF16, {most, h}, 1, 9), out = empty(DType::kBF16, most, h);
+  const Tensor weights = empty(DType::kF32, most, 8);
+  LAB_CHECK(cudaMemset(weights.data, 0, weights.bytes()));
+  OpLimits limits{};
+  limits.max_tokens = most, limits.max_columns = h, limits.num_experts = 128;
+  limits.top_k = 8, limits.moe_intermediate = inter;
+  void* workspace = lab::device_bytes(moe_workspace(limits, 2));
+  const Tensor ids(upload_ids(random_choice(rng, most, 128, 8)), DType::kI32, {most, 8});
+  for (auto [tokens, plan] : {std::pair<int64_t, MoePlan>{4096, MoePlan::kWgmma},
+                              {4096, MoePlan::kTile128}, {256, MoePlan::kTile32},
+                              {8, MoePlan::kTile32}, {1, MoePlan::kStream}}) {
+    moe_experts(ctx, {out.rows(tokens), x.rows(tokens), gate_up, down, ids.rows(tokens),
+                      weights.rows(tokens)}, workspace, plan);
+    LAB_CHECK(cudaDeviceSynchronize());
+  }
+}
+
 }  // namespace
 
-int main() {
+int main(int argc, char**) {
   ctx = lab::make_context();
+  if (argc > 1) return profile(), 0;
   check_norms();
   std::printf("norms: %d checks, %d failures\n", checks, failures), std::fflush(stdout);
   check_copies();

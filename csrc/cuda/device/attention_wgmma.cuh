@@ -20,12 +20,13 @@ template <typename T, int N>
 struct WgmmaValues;
 
 // B[16, N] of WgmmaValues, 128-byte swizzle: rows of 64 columns (128 bytes), 8 rows to an atom,
-// `chunk` bytes from one 64-column chunk to the next.
-__device__ __forceinline__ uint64_t swizzle128_mn_descriptor(uint32_t smem, uint32_t chunk) {
+// `chunk` bytes from one 64-column chunk to the next, `group` bytes from 8 rows to the next 8.
+__device__ __forceinline__ uint64_t swizzle128_mn_descriptor(uint32_t smem, uint32_t chunk,
+                                                         uint32_t group) {
   uint64_t d = 0;
   d |= static_cast<uint64_t>((smem & 0x3ffff) >> 4);
   d |= static_cast<uint64_t>((chunk & 0x3ffff) >> 4) << 16;
-  d |= static_cast<uint64_t>(1024 >> 4) << 32;
+  d |= static_cast<uint64_t>((group & 0x3ffff) >> 4) << 32;
   d |= static_cast<uint64_t>(1) << 62;
   return d;
 }
@@ -81,6 +82,8 @@ HP_SS_BOTH(80, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4, "%40", "%41", "%42
            HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32))
 HP_SS_BOTH(96, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5, "%48", "%49", "%50",
            HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40))
+HP_SS_BOTH(112, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6, "%56", "%57",
+           "%58", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48))
 HP_SS_BOTH(128, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7, "%64",
            "%65", "%66", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48),
            HP_F8(56))

@@ -1,11 +1,10 @@
 #pragma once
 
-// The wgmma GEMM kernel and its launcher. One producer warp fills a ring of shared-memory stages by
-// TMA; one warpgroup per 64 rows of the tile multiplies and stores. Blocks are persistent: while the
-// warpgroups store a tile, the producer already loads the next one.
+// The wgmma GEMM kernel and its launcher. Two producer warps, one for w and one for x, fill a ring
+// of shared-memory stages by TMA; one warpgroup per 64 rows of the tile multiplies and stores.
+// Blocks are persistent: while the warpgroups store a tile, the producers load the next one.
 
 #include <algorithm>
-#include <array>
 
 #include "cuda/device/wgmma.cuh"
 #include "cuda/gemm_wgmma.h"
@@ -188,72 +187,76 @@ __device__ __forceinline__ void wgmma_bulk_store(const float (&acc)[kTileN / 2],
   }
 }
 
-template <typename T, int kTileM, int kTileN>
-__device__ __forceinline__ void wgmma_produce(const WgmmaMaps& maps, const WgmmaParams& p,
-                                              uint32_t smem, uint32_t rank) {
+// The two loaders, one thread each. Their loops set the pace of small tiles (one thread's chain of
+// instructions per 64 of K), so everything that does not change with k is computed before.
+
+// Weights never change: this one does not wait for the kernel before.
+template <int kTileM, int kTileN>
+__device__ __forceinline__ void wgmma_load_w(const WgmmaMaps& maps, const WgmmaParams& p,
+                                             uint32_t smem, int rank_m, int rank_n) {
   using Layout = WgmmaLayout<kTileM, kTileN>;
-  constexpr int kStages = Layout::kStages;
-  const uint32_t full = smem + Layout::kBarriers, empty = full + kStages * 8;
-  const int rank_m = rank % p.cluster_m, rank_n = rank / p.cluster_m;
-  const uint16_t column_mask = ((1 << p.cluster_m) - 1) << (rank_n * p.cluster_m);
-  uint16_t row_mask = 0;
-  for (int i = 0; i < p.cluster_n; ++i) row_mask |= 1 << (i * p.cluster_m + rank_m);
-  const int boxes = kTileN / p.w_box / p.cluster_m;  // w copies per stage by this block
-  const int x_rows = kTileM / p.cluster_n;
-
-  auto load_w = [&](int stage, int k, int tile_n) {
-    for (int i = 0; i < boxes; ++i) {
-      const int inside = (rank_m * boxes + i) * p.w_box;
-      int row = tile_n * kTileN + inside;
-      if (p.silu_mul) {
-        row = tile_n * (kTileN / 2) + inside;
-        if (inside >= kTileN / 2) row += p.n_out - kTileN / 2;
-      }
-      const uint32_t to = smem + Layout::kW + stage * Layout::kWBytes + inside * 128;
-      if (p.cluster_m == 1)
-        tma_load_2d(to, &maps.w, full + stage * 8, k * 64, row);
-      else
-        tma_load_2d_multicast(to, &maps.w, full + stage * 8, k * 64, row, column_mask);
-    }
-  };
-  auto load_x = [&](int stage, int k, int tile_m) {
-    const int inside = rank_n * x_rows;
-    const uint32_t to = smem + stage * Layout::kXBytes + inside * 128;
-    if (p.cluster_n == 1)
-      tma_load_2d(to, &maps.x, full + stage * 8, k * 64, tile_m * kTileM + inside);
-    else
-      tma_load_2d_multicast(to, &maps.x, full + stage * 8, k * 64, tile_m * kTileM + inside,
-                            row_mask);
-  };
-
-  const int clusters = gridDim.x / (p.cluster_m * p.cluster_n);
-  const int first = blockIdx.x / (p.cluster_m * p.cluster_n);
+  const uint32_t full = smem + Layout::kBarriers, empty = full + Layout::kStages * 8;
+  const uint16_t mask = ((1 << p.cluster_m) - 1) << (rank_n * p.cluster_m);
+  const bool shared = p.cluster_m > 1;
+  // This block's part of the tile. Gate and up are two copies where one block loads both.
+  const bool two = p.silu_mul && !shared;
+  const int inside = rank_m * p.w_box;
+  const uint32_t to = smem + Layout::kW + inside * 128;
+  const int blocks = p.cluster_m * p.cluster_n;
   const int units = p.units_m * p.units_n;
-  // Weights never change: the first stages' are fetched while the kernel before still runs.
-  const int early = min(p.k_blocks, kStages);
-  if (first < units) {
-    const WgmmaTile tile = wgmma_tile(p, first, rank_m, rank_n);
-    for (int k = 0; k < early; ++k) {
-      mbarrier_expect(full + k * 8, Layout::kXBytes + Layout::kWBytes);
-      load_w(k, k, tile.n);
-    }
-  }
-  griddep_wait();
   int stage = 0;
   uint32_t parity = 1;
-  int ready = early;
-  for (int unit = first; unit < units; unit += clusters) {
-    const WgmmaTile tile = wgmma_tile(p, unit, rank_m, rank_n);
+  for (int unit = blockIdx.x / blocks; unit < units; unit += gridDim.x / blocks) {
+    const int tile = wgmma_tile(p, unit, rank_m, rank_n).n;
+    int row = tile * kTileN + inside;
+    if (p.silu_mul) {
+      row = tile * (kTileN / 2) + inside;
+      if (inside >= kTileN / 2) row += p.n_out - kTileN / 2;
+    }
     for (int k = 0; k < p.k_blocks; ++k) {
-      if (ready > 0) {
-        --ready;
+      const uint32_t bar = full + stage * 8, stage_to = to + stage * Layout::kWBytes;
+      mbarrier_wait(empty + stage * 8, parity);
+      mbarrier_expect(bar, Layout::kWBytes);
+      if (shared) {
+        tma_load_2d_multicast(stage_to, &maps.w, bar, k * 64, row, mask);
       } else {
-        mbarrier_wait(empty + stage * 8, parity);
-        mbarrier_expect(full + stage * 8, Layout::kXBytes + Layout::kWBytes);
-        load_w(stage, k, tile.n);
+        tma_load_2d(stage_to, &maps.w, bar, k * 64, row);
+        if (two) tma_load_2d(stage_to + kTileN * 64, &maps.w, bar, k * 64, row + p.n_out);
       }
-      load_x(stage, k, tile.m);
-      if (++stage == kStages) {
+      if (++stage == Layout::kStages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+  }
+}
+
+template <int kTileM, int kTileN>
+__device__ __forceinline__ void wgmma_load_x(const WgmmaMaps& maps, const WgmmaParams& p,
+                                             uint32_t smem, int rank_m, int rank_n) {
+  using Layout = WgmmaLayout<kTileM, kTileN>;
+  const uint32_t full = smem + Layout::kBarriers, empty = full + Layout::kStages * 8;
+  uint16_t mask = 0;
+  for (int i = 0; i < p.cluster_n; ++i) mask |= 1 << (i * p.cluster_m + rank_m);
+  const bool shared = p.cluster_n > 1;
+  const int inside = kTileM / p.cluster_n * rank_n;
+  const uint32_t to = smem + inside * 128;
+  const int blocks = p.cluster_m * p.cluster_n;
+  const int units = p.units_m * p.units_n;
+  int stage = 0;
+  uint32_t parity = 1;
+  griddep_wait();
+  for (int unit = blockIdx.x / blocks; unit < units; unit += gridDim.x / blocks) {
+    const int row = wgmma_tile(p, unit, rank_m, rank_n).m * kTileM + inside;
+    for (int k = 0; k < p.k_blocks; ++k) {
+      const uint32_t bar = full + stage * 8, stage_to = to + stage * Layout::kXBytes;
+      mbarrier_wait(empty + stage * 8, parity);
+      mbarrier_expect(bar, Layout::kXBytes);
+      if (shared)
+        tma_load_2d_multicast(stage_to, &maps.x, bar, k * 64, row, mask);
+      else
+        tma_load_2d(stage_to, &maps.x, bar, k * 64, row);
+      if (++stage == Layout::kStages) {
         stage = 0;
         parity ^= 1;
       }
@@ -263,20 +266,18 @@ __device__ __forceinline__ void wgmma_produce(const WgmmaMaps& maps, const Wgmma
 
 template <typename T, int kTileM, int kTileN, bool kSegmented>
 __device__ __forceinline__ void wgmma_consume(const WgmmaMaps& maps, const WgmmaParams& p,
-                                              uint32_t smem, uint32_t rank) {
+                                              uint32_t smem, int rank_m, int rank_n, int warp) {
   using Layout = WgmmaLayout<kTileM, kTileN>;
   constexpr int kStages = Layout::kStages;
-  const int rank_m = rank % p.cluster_m, rank_n = rank / p.cluster_m;
   const int thread = threadIdx.x % 128, lane = threadIdx.x % 32;
-  const int warp = threadIdx.x / 32;  // of all consumers
-  const int group = threadIdx.x / 128;
+  const int group = warp / 4;
   const uint32_t full = smem + Layout::kBarriers;
-  // Thread i of a warpgroup tells block i of the cluster, if that block's copies end up here or come
-  // from the same source, that a stage is free.
+  // Thread i of a warpgroup tells block i of the cluster, if that block's copies end up here too,
+  // that a stage is free.
   const int blocks = p.cluster_m * p.cluster_n;
   const bool releases = thread < blocks && (thread % p.cluster_m == rank_m ||
                                             thread / p.cluster_m == rank_n);
-  const uint32_t empty = cluster_address(full + kStages * 8, releases ? thread : rank);
+  const uint32_t empty = cluster_address(full + kStages * 8, releases ? thread : 0);
   const uint32_t buffers = smem + Layout::kStore + warp * 4096;
   const uint64_t x_base = swizzle128_descriptor(smem + group * 64 * 128);
   const uint64_t w_base = swizzle128_descriptor(smem + Layout::kW);
@@ -290,11 +291,6 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaMaps& maps, const Wgmma
       parity ^= 1;
     }
   };
-  int lead = Layout::kConsumers == 2 ? p.lead : 0;
-  if (lead > 0 && group == 1) {
-    named_barrier_sync(1, 256);
-    lead = 0;
-  }
   const int units = p.units_m * p.units_n;
   for (int unit = blockIdx.x / blocks; unit < units; unit += gridDim.x / blocks) {
     const WgmmaTile tile = wgmma_tile(p, unit, rank_m, rank_n);
@@ -313,7 +309,8 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaMaps& maps, const Wgmma
         const uint64_t b = w_base + stage * (Layout::kWBytes >> 4);
         wgmma_fence();
 #pragma unroll
-        for (int j = 0; j < 4; ++j) Wgmma<T, kTileN>::mma(acc, a + 2 * j, b + 2 * j, !first || j > 0);
+        for (int j = 0; j < 4; ++j)
+          Wgmma<T, kTileN>::mma(acc, a + 2 * j, b + 2 * j, !first || j > 0);
         wgmma_commit();
       };
       multiply(true);
@@ -321,10 +318,6 @@ __device__ __forceinline__ void wgmma_consume(const WgmmaMaps& maps, const Wgmma
       advance();
       for (int k = 1; k < count; ++k) {
         multiply(false);
-        if (k == lead) {
-          named_barrier_arrive(1, 256);
-          lead = 0;
-        }
         wgmma_wait<1>();
         if (releases) mbarrier_arrive_remote(empty + previous * 8);
         previous = stage;
@@ -370,16 +363,20 @@ template <typename T, int kTileM, int kTileN, bool kSegmented>
 __global__ __launch_bounds__(kTileM * 2 + 128, 1) void wgmma_kernel(
     const __grid_constant__ WgmmaMaps maps, const __grid_constant__ WgmmaParams p) {
   using Layout = WgmmaLayout<kTileM, kTileN>;
+  constexpr int kProducer = Layout::kConsumers * 4;  // its first warp
   griddep_launch();
   extern __shared__ uint8_t raw[];
   const uint32_t smem = (smem_address(raw) + 1023) & ~1023u;
-  const uint32_t rank = cluster_rank();
-  if (threadIdx.x == 0) {
+  const int rank = cluster_rank();
+  const int rank_m = rank % p.cluster_m, rank_n = rank / p.cluster_m;
+  // The exchange tells the compiler that a warp is of one mind.
+  const int warp = __shfl_sync(0xffffffffu, threadIdx.x / 32, 0);
+  if (warp == kProducer && elect_one()) {
     prefetch_tensor_map(&maps.x);
     prefetch_tensor_map(&maps.w);
     const uint32_t full = smem + Layout::kBarriers, empty = full + Layout::kStages * 8;
     for (int i = 0; i < Layout::kStages; ++i) {
-      mbarrier_init(full + i * 8, 1);
+      mbarrier_init(full + i * 8, 2);  // one for x, one for w
       mbarrier_init(empty + i * 8, Layout::kConsumers * (p.cluster_m + p.cluster_n - 1));
     }
     mbarrier_fence_init();
@@ -387,51 +384,69 @@ __global__ __launch_bounds__(kTileM * 2 + 128, 1) void wgmma_kernel(
   __syncthreads();
   cluster_sync();
   // Two consumer warpgroups: 2 x 128 x 232 + 128 x 40 registers are all there are.
-  if (threadIdx.x >= Layout::kConsumers * 128) {
+  if (warp >= kProducer) {
     if constexpr (Layout::kConsumers == 2) setmaxnreg_dec<40>();
-    if (threadIdx.x == Layout::kConsumers * 128) wgmma_produce<T, kTileM, kTileN>(maps, p, smem, rank);
+    if (warp == kProducer) {
+      if (elect_one()) wgmma_load_w<kTileM, kTileN>(maps, p, smem, rank_m, rank_n);
+    } else if (warp == kProducer + 1) {
+      if (elect_one()) wgmma_load_x<kTileM, kTileN>(maps, p, smem, rank_m, rank_n);
+    }
     __syncwarp();
   } else {
     if constexpr (Layout::kConsumers == 2) setmaxnreg_inc<232>();
-    wgmma_consume<T, kTileM, kTileN, kSegmented>(maps, p, smem, rank);
+    wgmma_consume<T, kTileM, kTileN, kSegmented>(maps, p, smem, rank_m, rank_n, warp);
   }
   // No block ends while another may still copy or signal into its shared memory.
   cluster_sync();
 }
 
-template <typename T, int kTileM, int kTileN, bool kSegmented>
-void launch_wgmma_tile(const Context& ctx, const WgmmaMaps& maps, const WgmmaParams& p) {
-  using Layout = WgmmaLayout<kTileM, kTileN>;
-  const auto kernel = wgmma_kernel<T, kTileM, kTileN, kSegmented>;
-  const int blocks = p.cluster_m * p.cluster_n;
+// launch() for clusters of `blocks` blocks.
+inline void launch_clusters(const Context& ctx, void (*kernel)(WgmmaMaps, WgmmaParams),
+                            int clusters, int blocks, int threads, int smem, const WgmmaMaps& maps,
+                            const WgmmaParams& params) {
   cudaLaunchAttribute attributes[2];
   attributes[0].id = cudaLaunchAttributeClusterDimension;
   attributes[0].val.clusterDim = {static_cast<unsigned>(blocks), 1, 1};
   attributes[1].id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attributes[1].val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = blocks;
-  config.blockDim = Layout::kThreads;
-  config.dynamicSmemBytes = Layout::kBytes;
+  config.gridDim = clusters * blocks;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = smem;
   config.stream = ctx.stream;
   config.attrs = attributes;
-  config.numAttrs = 1;
-  // Clusters of a size that can be resident at once; with four blocks some SMs are left over.
-  static const std::array<int, 5> resident = [&] {
-    allow_smem(kernel, Layout::kBytes);
-    std::array<int, 5> most{0, ctx.num_sms, ctx.num_sms / 2, 0, 0};
-    cudaLaunchConfig_t four = config;
-    cudaLaunchAttribute attribute = attributes[0];
-    attribute.val.clusterDim = {4, 1, 1};
-    four.attrs = &attribute;
-    four.gridDim = ctx.num_sms / 4 * 4;
-    check_cuda(cudaOccupancyMaxActiveClusters(&most[4], kernel, &four),
-               "cudaOccupancyMaxActiveClusters");
-    return most;
-  }();
-  config.gridDim = std::max(1, std::min(resident[blocks], p.units_m * p.units_n)) * blocks;
   config.numAttrs = ctx.pdl ? 2 : 1;
-  check_cuda(cudaLaunchKernelEx(&config, kernel, maps, p), "wgmma_kernel");
+  check_cuda(cudaLaunchKernelEx(&config, kernel, maps, params), "gemm_wgmma");
+}
+
+// Clusters of four blocks that can be resident at once; some SMs are left over.
+inline int resident_quads(const Context& ctx, void (*kernel)(WgmmaMaps, WgmmaParams), int threads,
+                          int smem) {
+  cudaLaunchAttribute attribute;
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim = {4, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = ctx.num_sms / 4 * 4;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = smem;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  int most = 0;
+  check_cuda(cudaOccupancyMaxActiveClusters(&most, kernel, &config),
+             "cudaOccupancyMaxActiveClusters");
+  return std::max(1, most);
+}
+
+template <typename T, int kTileM, int kTileN, bool kSegmented>
+void launch_wgmma_tile(const Context& ctx, const WgmmaMaps& maps, const WgmmaParams& p) {
+  using Layout = WgmmaLayout<kTileM, kTileN>;
+  const auto kernel = wgmma_kernel<T, kTileM, kTileN, kSegmented>;
+  static const int quads = (allow_smem(kernel, Layout::kBytes),
+                            resident_quads(ctx, kernel, Layout::kThreads, Layout::kBytes));
+  const int blocks = p.cluster_m * p.cluster_n;
+  const int resident = blocks == 4 ? quads : ctx.num_sms / blocks;
+  launch_clusters(ctx, kernel, std::min(resident, p.units_m * p.units_n), blocks, Layout::kThreads,
+                  Layout::kBytes, maps, p);
 }
 
 // Every tile that plan_wgmma may pick; segmented sums only in tiles that leave room for a second
@@ -454,6 +469,7 @@ void launch_wgmma(const Context& ctx, const WgmmaPlan& plan, bool segmented, con
   HP_TILE(64, 96, false)
   HP_TILE(64, 64, false)
   HP_TILE(64, 32, false)
+  HP_TILE(128, 160, true)
   HP_TILE(128, 128, true)
   HP_TILE(128, 64, true)
   HP_TILE(64, 64, true)

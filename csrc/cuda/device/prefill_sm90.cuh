@@ -1,6 +1,6 @@
 #pragma once
 
-// Prefill attention on sm_90a: one producer warp gathers K and V page by page with TMA, two
+// Prefill attention on sm_90a: two producer warps gather K and V page by page with TMA, two
 // warpgroups of 64 rows each multiply with wgmma and do the softmax in registers. They take turns
 // (kPingPong): while one feeds the tensor cores, the other does its softmax; and within a
 // warpgroup the scores of the next keys are computed while the last probabilities meet V.
@@ -15,128 +15,172 @@ namespace hotpath::cuda {
 
 struct PrefillSm90Params {
   CUtensorMap q;     // [rows, all columns], box [64, 64]
-  CUtensorMap k, v;  // cache as [num_blocks * num_kv_heads * block_size, head_dim], box [box_rows, 64]
+  // The cache as [row / 8, column / 64, row % 8, column % 64], box [box_rows / 8, all, 8, 64]: one
+  // copy takes a page's keys whole. With a head_dim of 96 there is one chunk of 96 columns, of which
+  // a box takes 64 (the second one 32 and zeros).
+  CUtensorMap k, v;
   PrefillCommon c;
   int box_shift;  // log2(rows of a box)
 };
 
 // Shared memory: Q [2 warpgroups][chunks of 64 columns][64 rows][64], then K and V stages of
-// [chunks][kTile keys][64], then barriers. All swizzled, every part 1024-byte aligned.
+// [kTile / 8 groups of keys][chunks][8][64] (head_dim 96: [chunks][groups][8][64]), then barriers.
+// All swizzled, every part 1024-byte aligned.
 template <int kHeadDim, int kTile>
 struct PrefillLayout {
   static constexpr int kChunks = (kHeadDim + 63) / 64;
   static constexpr int kStages = 2;
   static constexpr int kQBytes = 2 * kChunks * 64 * 128;
   static constexpr int kTileBytes = kChunks * kTile * 128;
+  static constexpr bool kWholeRows = kHeadDim % 64 == 0;  // a box has all columns
+  static constexpr int kBoxChunks = kWholeRows ? kChunks : 1;
+  static constexpr int kGroupStride = kBoxChunks * 1024;
+  static constexpr int kChunkStride = kWholeRows ? 1024 : kTile * 128;
   static constexpr int kK = kQBytes;
   static constexpr int kV = kK + kStages * kTileBytes;
   static constexpr int kBarriers = kV + kStages * kTileBytes;
   static constexpr int kUnit = kBarriers + 128;
-  static constexpr int kBytes = kUnit + 64 + 1024;
+  static constexpr int kBytes = kUnit + 128 + 1024;  // [3] PrefillUnit: Q's, the V warp's two
   static_assert(kBytes <= 232448);
-  // Barriers, 8 bytes each.
+  // Barriers, 8 bytes each. Units go from the K warp to the V warp through two slots.
   static constexpr int kQFull = 0, kQEmpty = 8, kKFull = 16, kVFull = 32, kKEmpty = 48,
-                       kVEmpty = 64;
+                       kVEmpty = 64, kUnitFull = 80, kUnitEmpty = 96;
 };
 
 inline constexpr int kPrefillSm90Threads = 3 * 128;
 
-// Boxes of one K or V tile: lane i loads box i / kChunks, chunk i % kChunks.
+// The warps that load: K, with Q and the queue, and V.
 template <int kHeadDim, int kTile>
 struct PrefillProducer {
   using L = PrefillLayout<kHeadDim, kTile>;
+  static constexpr int kBoxesWide = L::kWholeRows ? 1 : L::kChunks;
   const PrefillSm90Params& p;
   uint32_t smem;
   int lane;
-  int box, chunk;  // of this lane
+  int box, chunk;  // of a tile, what this lane loads
 
-  __device__ __forceinline__ void load(const CUtensorMap* map, int stage_offset, int full,
-                                       int empty, int count, int y, bool valid) {
-    const int stage = count & 1;
-    const uint32_t bars = smem + L::kBarriers + 8 * stage;
-    mbarrier_wait(bars + empty, ((count >> 1) & 1) ^ 1);
-    const int boxes = __popc(__ballot_sync(0xffffffffu, valid));
-    if (lane == 0) mbarrier_expect(bars + full, boxes << (p.box_shift + 7));
-    __syncwarp();
-    if (valid)
-      tma_load_2d(smem + stage_offset + stage * L::kTileBytes + chunk * kTile * 128 +
-                      (box << (p.box_shift + 7)),
-                  map, bars + full, chunk * 64, y);
+  __device__ PrefillProducer(const PrefillSm90Params& params, uint32_t smem_, int lane_)
+      : p(params), smem(smem_), lane(lane_), box(lane_ / kBoxesWide), chunk(lane_ % kBoxesWide) {}
+
+  __device__ __forceinline__ uint32_t bar(int which, int stage = 0) const {
+    return smem + L::kBarriers + which + 8 * stage;
+  }
+  __device__ __forceinline__ PrefillUnit* slot(int i) const {
+    return reinterpret_cast<PrefillUnit*>(__cvta_shared_to_generic(smem + L::kUnit)) + i;
   }
 
-  __device__ void run() {
+  // The keys of a unit and where they lie.
+  struct Keys {
+    const int32_t* table;
+    int begin, end, first, last, kv_head;
+  };
+  __device__ __forceinline__ Keys keys_of(const PrefillUnit& unit, int max_blocks) const {
+    Keys k;
+    k.table = p.c.block_table + int64_t{unit.item.seq} * max_blocks;
+    k.end = unit.item.position + unit.item.num_rows;
+    k.begin = first_key(p.c, unit.item.position);
+    k.first = k.begin / kTile;
+    k.last = (k.end - 1) / kTile;
+    k.kv_head = unit.head / p.c.group;
+    return k;
+  }
+  // The cache row of this lane's box of a tile; -1: not needed.
+  __device__ __forceinline__ int row_of(const Keys& k, int tile) const {
+    const int key = tile * kTile + (box << p.box_shift);
+    if (tile > k.last || box >= kTile >> p.box_shift || key >= k.end ||
+        key + (1 << p.box_shift) <= k.begin)
+      return -1;
+    const int block = k.table[key >> p.c.block_shift];
+    return ((block * p.c.num_kv_heads + k.kv_head) << p.c.block_shift) +
+           (key & ((1 << p.c.block_shift) - 1));
+  }
+  __device__ __forceinline__ void load(const CUtensorMap* map, int tiles, int full, int empty,
+                                       int count, int row) const {
+    const int stage = count & 1;
+    mbarrier_wait(bar(empty, stage), ((count >> 1) & 1) ^ 1);
+    const bool valid = row >= 0;
+    const int boxes = __popc(__ballot_sync(0xffffffffu, valid));
+    const int box_bytes = (L::kBoxChunks * 128) << p.box_shift;
+    if (lane == 0) mbarrier_expect(bar(full, stage), boxes * box_bytes);
+    __syncwarp();
+    if (valid)
+      tma_load_4d(smem + tiles + stage * L::kTileBytes + chunk * L::kChunkStride + box * box_bytes,
+                  map, bar(full, stage), chunk * 64, 0, 0, row >> 3);
+  }
+
+  __device__ void run_keys() {
     const PrefillCommon& c = p.c;
     const int total = c.num_items * c.num_heads;
     const int section_heads = prefill_section_heads(c, kHeadDim);
     const int max_blocks = c.header->max_blocks;
-    const int boxes_per_tile = kTile >> p.box_shift;
-    box = lane / L::kChunks;
-    chunk = lane % L::kChunks;
     griddep_wait();
-
     int unit_index = blockIdx.x;
-    int count = 0;  // K/V tiles of earlier units
-    for (int turn = 0; unit_index < total; ++turn) {
+    int count = 0;  // tiles so far
+    for (int turn = 0;; ++turn) {
+      PrefillUnit unit{{0, 0, 0, 0}, -1};
+      if (unit_index < total) unit = prefill_unit(c, section_heads, unit_index);
       int next = 0;
-      if (lane == 0) next = static_cast<int>(gridDim.x) + atomicAdd(c.queue, 1);
-      const PrefillUnit unit = prefill_unit(c, section_heads, unit_index);
-      const int end = unit.item.position + unit.item.num_rows;
-      const int begin = first_key(c, unit.item.position);
-      const int kv_head = unit.head / c.group;
-      const int32_t* table = c.block_table + int64_t{unit.item.seq} * max_blocks;
-      const int first = begin / kTile, last = (end - 1) / kTile;
-      const int mask = (1 << c.block_shift) - 1;
-
-      // Where this lane's box of a tile lies in the cache; -1: not needed.
-      auto row_of = [&](int tile) {
-        const int key = tile * kTile + (box << p.box_shift);
-        if (tile > last || box >= boxes_per_tile || key >= end ||
-            key + (1 << p.box_shift) <= begin)
-          return -1;
-        const int block = table[key >> c.block_shift];
-        return ((block * c.num_kv_heads + kv_head) << c.block_shift) + (key & mask);
-      };
-
-      int k_row = row_of(first);
-      int next_row = row_of(first + 1);
-      load(&p.k, L::kK, L::kKFull, L::kKEmpty, count, k_row, k_row >= 0);
-      mbarrier_wait(smem + L::kBarriers + L::kQEmpty, (turn & 1) ^ 1);
       if (lane == 0) {
-        auto* shared = reinterpret_cast<PrefillUnit*>(__cvta_shared_to_generic(smem + L::kUnit));
-        *shared = unit;
-        mbarrier_expect(smem + L::kBarriers + L::kQFull, L::kQBytes);
+        mbarrier_wait(bar(L::kUnitEmpty, turn & 1), ((turn >> 1) & 1) ^ 1);
+        *slot(1 + (turn & 1)) = unit;
+        mbarrier_arrive(bar(L::kUnitFull, turn & 1));
+        if (unit.head >= 0) next = static_cast<int>(gridDim.x) + atomicAdd(c.queue, 1);
+      }
+      __syncwarp();
+      Keys k{};
+      int next_row = -1;
+      if (unit.head >= 0) {
+        k = keys_of(unit, max_blocks);
+        const int row = row_of(k, k.first);
+        next_row = row_of(k, k.first + 1);
+        load(&p.k, L::kK, L::kKFull, L::kKEmpty, count++, row);
+      }
+      mbarrier_wait(bar(L::kQEmpty), (turn & 1) ^ 1);
+      if (lane == 0) {
+        *slot(0) = unit;
+        if (unit.head >= 0) {
+          mbarrier_expect(bar(L::kQFull), L::kQBytes);
 #pragma unroll
-        for (int w = 0; w < 2; ++w) {
-#pragma unroll
-          for (int i = 0; i < L::kChunks; ++i)
-            tma_load_2d(smem + (w * L::kChunks + i) * 8192, &p.q,
-                        smem + L::kBarriers + L::kQFull, unit.head * kHeadDim + 64 * i,
-                        unit.item.row_begin + 64 * w);
+          for (int i = 0; i < 2 * L::kChunks; ++i)
+            tma_load_2d(smem + i * 8192, &p.q, bar(L::kQFull),
+                        unit.head * kHeadDim + i % L::kChunks * 64,
+                        unit.item.row_begin + i / L::kChunks * 64);
+        } else {
+          mbarrier_arrive(bar(L::kQFull));
         }
       }
       __syncwarp();
-      for (int tile = first; tile <= last; ++tile, ++count) {
-        const int v_row = k_row;
-        k_row = next_row;
-        if (tile < last) {
-          next_row = row_of(tile + 2);
-          load(&p.k, L::kK, L::kKFull, L::kKEmpty, count + 1, k_row, k_row >= 0);
-        }
-        load(&p.v, L::kV, L::kVFull, L::kVEmpty, count, v_row, v_row >= 0);
+      if (unit.head < 0) break;
+      for (int tile = k.first + 1; tile <= k.last; ++tile) {
+        const int row = next_row;
+        next_row = row_of(k, tile + 1);
+        load(&p.k, L::kK, L::kKFull, L::kKEmpty, count++, row);
       }
       unit_index = __shfl_sync(0xffffffffu, next, 0);
-      if (unit_index >= total) {
-        mbarrier_wait(smem + L::kBarriers + L::kQEmpty, turn & 1);
-        if (lane == 0) {
-          auto* shared = reinterpret_cast<PrefillUnit*>(__cvta_shared_to_generic(smem + L::kUnit));
-          shared->head = -1;
-          mbarrier_arrive(smem + L::kBarriers + L::kQFull);
-        }
-      }
     }
     if (lane == 0 && atomicAdd(c.queue + 1, 1) == static_cast<int>(gridDim.x) - 1) {
       c.queue[0] = 0;  // ready for the next launch
       c.queue[1] = 0;
+    }
+  }
+
+  __device__ void run_values() {
+    const int max_blocks = p.c.header->max_blocks;
+    griddep_wait();
+    int count = 0;
+    for (int turn = 0;; ++turn) {
+      mbarrier_wait(bar(L::kUnitFull, turn & 1), (turn >> 1) & 1);
+      const PrefillUnit unit = *slot(1 + (turn & 1));
+      __syncwarp();
+      if (unit.head < 0) break;
+      if (lane == 0) mbarrier_arrive(bar(L::kUnitEmpty, turn & 1));
+      const Keys k = keys_of(unit, max_blocks);
+      int next_row = row_of(k, k.first);
+      for (int tile = k.first; tile <= k.last; ++tile) {
+        const int row = next_row;
+        next_row = row_of(k, tile + 1);
+        load(&p.v, L::kV, L::kVFull, L::kVEmpty, count++, row);
+      }
     }
   }
 };
@@ -158,24 +202,26 @@ struct PrefillConsumer {
 
   __device__ __forceinline__ void scores(float (&s)[kTile / 2], int stage) const {
     const uint64_t q = swizzle128_descriptor(smem + wg * (L::kQBytes / 2));
-    const uint64_t k = swizzle128_descriptor(smem + L::kK + stage * L::kTileBytes);
+    const uint64_t k =
+        swizzle128_descriptor(smem + L::kK + stage * L::kTileBytes, L::kGroupStride);
 #pragma unroll
     for (int i = 0; i < kHeadDim / 16; ++i)
       WgmmaScores<T, kTile>::mma(s, q + (i / 4 * 8192 + i % 4 * 32) / 16,
-                                 k + (i / 4 * kTile * 128 + i % 4 * 32) / 16, i > 0);
+                                 k + (i / 4 * L::kChunkStride + i % 4 * 32) / 16, i > 0);
     wgmma_commit();
   }
 
   __device__ __forceinline__ void values(float (&o)[kHeadDim / 2],
                                          const uint32_t (&probs)[kTile / 16][4], int stage) const {
     const uint64_t v =
-        swizzle128_mn_descriptor(smem + L::kV + stage * L::kTileBytes, kTile * 128);
+        swizzle128_mn_descriptor(smem + L::kV + stage * L::kTileBytes, L::kChunkStride,
+                                 L::kGroupStride);
 #pragma unroll
     for (int j = 0; j < kTile / 16; ++j) {
-      const uint64_t step = v + j * 2048 / 16;
+      const uint64_t step = v + j * 2 * L::kGroupStride / 16;
       if constexpr (kHeadDim == 96) {
         WgmmaValues<T, 64>::mma(o, probs[j], step);
-        WgmmaValues<T, 32>::mma(o + 32, probs[j], step + kTile * 128 / 16);
+        WgmmaValues<T, 32>::mma(o + 32, probs[j], step + L::kChunkStride / 16);
       } else {
         WgmmaValues<T, kHeadDim>::mma(o, probs[j], step);
       }
@@ -204,7 +250,8 @@ struct PrefillConsumer {
       if (row >= front) row += back - front;
       const int piece = i % (L::kChunks * 8);
       asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(
-                       base + piece / 8 * kTile * 128 + row * 128 + piece % 8 * 16),
+                       base + row / 8 * L::kGroupStride + piece / 8 * L::kChunkStride +
+                       row % 8 * 128 + piece % 8 * 16),
                    "r"(0)
                    : "memory");
     }
@@ -328,39 +375,60 @@ __global__ void __launch_bounds__(kPrefillSm90Threads, 1)
       mbarrier_init(bars + L::kVFull + 8 * i, 1);
       mbarrier_init(bars + L::kKEmpty + 8 * i, 8);
       mbarrier_init(bars + L::kVEmpty + 8 * i, 8);
+      mbarrier_init(bars + L::kUnitFull + 8 * i, 1);
+      mbarrier_init(bars + L::kUnitEmpty + 8 * i, 1);
     }
     mbarrier_fence_init();
   }
   __syncthreads();
   const int role = threadIdx.x / 128;
   if (role == 0) {
-    setmaxnreg_dec<24>();
+    setmaxnreg_dec<40>();
+    PrefillProducer<kHeadDim, kTile> producer(p, smem, threadIdx.x % 32);
     if (threadIdx.x < 32) {
-      PrefillProducer<kHeadDim, kTile> producer{p, smem, static_cast<int>(threadIdx.x), 0, 0};
-      producer.run();
+      producer.run_keys();
+    } else if (threadIdx.x < 64) {
+      producer.run_values();
     }
   } else {
-    setmaxnreg_inc<240>();
+    setmaxnreg_inc<232>();
     PrefillConsumer<T, kHeadDim, kTile, kGeneral, kPingPong> consumer{
         p, smem, role - 1, static_cast<int>(threadIdx.x) % 128};
     consumer.run();
   }
 }
 
-inline void encode_2d(const Context& ctx, CUtensorMap* map, const Tensor& t, int64_t columns,
-                      int64_t rows, int64_t stride, int box_rows) {
-  const cuuint64_t dims[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(stride) * 2};
-  const cuuint32_t box[2] = {64, static_cast<cuuint32_t>(box_rows)};
-  const cuuint32_t steps[2] = {1, 1};
+inline void encode_map(const Context& ctx, CUtensorMap* map, const Tensor& t, int rank,
+                       const cuuint64_t* dims, const cuuint64_t* strides, const cuuint32_t* box) {
+  const cuuint32_t steps[4] = {1, 1, 1, 1};
   const CUresult status = ctx.encode_tiled(
       map,
       t.dtype == DType::kBF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-      2, t.data, dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      rank, t.data, dims, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
       CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
       CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   check(status == CUDA_SUCCESS, "cuTensorMapEncodeTiled: expected success, received ",
         static_cast<int>(status));
+}
+
+inline void encode_queries(const Context& ctx, CUtensorMap* map, const Tensor& q) {
+  const cuuint64_t dims[2] = {static_cast<cuuint64_t>(q.dim(1)), static_cast<cuuint64_t>(q.dim(0))};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(q.row_stride) * 2};
+  const cuuint32_t box[2] = {64, 64};
+  encode_map(ctx, map, q, 2, dims, strides, box);
+}
+
+inline void encode_cache(const Context& ctx, CUtensorMap* map, const Tensor& cache, int head_dim,
+                         int box_rows) {
+  const bool whole_rows = head_dim % 64 == 0;
+  const cuuint64_t rows = static_cast<cuuint64_t>(cache.numel() / head_dim);
+  const cuuint64_t columns = static_cast<cuuint64_t>(head_dim);
+  const cuuint64_t chunks = whole_rows ? columns / 64 : 1;
+  const cuuint64_t dims[4] = {whole_rows ? 64 : columns, 8, chunks, rows / 8};
+  const cuuint64_t strides[3] = {columns * 2, 128, columns * 16};
+  const cuuint32_t box[4] = {64, 8, static_cast<cuuint32_t>(chunks),
+                             static_cast<cuuint32_t>(box_rows / 8)};
+  encode_map(ctx, map, cache, 4, dims, strides, box);
 }
 
 template <typename T, int kHeadDim, int kTile, bool kGeneral, bool kPingPong>
@@ -372,10 +440,9 @@ void launch_prefill_sm90(const Context& ctx, const PagedAttention& args,
   p.c = prefill_common(ctx, args, how, extras);
   p.box_shift = 0;
   while ((1 << p.box_shift) < box_rows) ++p.box_shift;
-  encode_2d(ctx, &p.q, args.q, args.q.dim(1), args.q.dim(0), args.q.row_stride, 64);
-  const int64_t cache_rows = args.k_cache.dim(0) * args.num_kv_heads * how.batch.block_size;
-  encode_2d(ctx, &p.k, args.k_cache, kHeadDim, cache_rows, kHeadDim, box_rows);
-  encode_2d(ctx, &p.v, args.v_cache, kHeadDim, cache_rows, kHeadDim, box_rows);
+  encode_queries(ctx, &p.q, args.q);
+  encode_cache(ctx, &p.k, args.k_cache, kHeadDim, box_rows);
+  encode_cache(ctx, &p.v, args.v_cache, kHeadDim, box_rows);
   const auto kernel = prefill_sm90_kernel<T, kHeadDim, kTile, kGeneral, kPingPong>;
   static const bool allowed = (allow_smem(kernel, L::kBytes), true);
   static_cast<void>(allowed);

@@ -30,16 +30,18 @@ __device__ __forceinline__ float logprob_of(float x, const Softmax& softmax, dou
 struct SelectShared {
   union {
     uint64_t list[kListCapacity];  // ~key << 32 | id: rising is by falling logit, then rising id
-    WideShared wide;
+    WideShared<1> wide;
   };
-  uint64_t sorted[kThreads];
+  uint64_t sorted[kThreads];  // a short list, sorted
+  uint64_t masses[kThreads];
   union {
     uint32_t bins[kSelectBins];
     uint16_t blocks[kBlockCapacity];
   };
   BlockScan scan;
   RowStat stat;
-  float warp_values[kWarps];
+  float warp_lowest[kWarps];
+  int warp_possible[kWarps];
   int num_blocks, count, found_bin, found_count, token;
 };
 
@@ -55,34 +57,65 @@ struct Accept {
   }
 };
 
+// A row's block maxima: the first kKept per thread in registers, beyond that in memory.
+struct Maxima {
+  static constexpr int kKept = 5;
+  float kept[kKept];
+  const float* memory;
+  int blocks;
+
+  __device__ __forceinline__ Maxima(const float* maxima, int num_blocks)
+      : memory(maxima), blocks(num_blocks) {
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) {
+      const int b = threadIdx.x + i * kThreads;
+      kept[i] = b < blocks ? memory[b] : -infinity();
+    }
+  }
+  // body(maximum, block)
+  template <typename Body>
+  __device__ __forceinline__ void each(Body body) const {
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) body(kept[i], static_cast<int>(threadIdx.x) + i * kThreads);
+    for (int b = threadIdx.x + kKept * kThreads; b < blocks; b += kThreads) body(memory[b], b);
+  }
+};
+
 // An upper end of the distribution that contains at least `need` tokens and few more: the `need`
 // largest block maxima are as many tokens. All that is possible when there are fewer blocks.
-__device__ inline Accept choose_list(SelectShared& s, const float* maxima, int blocks, float largest,
-                              int need, bool& complete) {
+__device__ inline Accept choose_list(SelectShared& s, const Maxima& maxima, float largest, int need,
+                                     bool& complete) {
   const int t = threadIdx.x;
   float lowest = infinity();
-  int mine = 0;
-  for (int b = t; b < blocks; b += kThreads) {
-    const float m = maxima[b];
-    if (m > -infinity()) lowest = fminf(lowest, m), ++mine;
-  }
-  lowest = -block_max(-lowest, s.warp_values, kWarps);
-  uint64_t possible;
-  s.scan.inclusive(mine, possible);
-  Accept accept{fminf(largest, FLT_MAX), 0, 1, -FLT_MAX};
-  complete = static_cast<uint64_t>(need) >= possible;
-  if (complete) return accept;
+  int possible = 0;
+  maxima.each([&](float m, int) {
+    if (m > -infinity()) lowest = fminf(lowest, m), ++possible;
+  });
+  lowest = -warp_max(-lowest), possible = __reduce_add_sync(0xffffffffu, possible);
+  if (t % 32 == 0) s.warp_lowest[t / 32] = lowest, s.warp_possible[t / 32] = possible;
+  for (int i = t; i < kSelectBins; i += kThreads) s.bins[i] = 0;
+  __syncthreads();
+  lowest = infinity(), possible = 0;
+#pragma unroll
+  for (int w = 0; w < kWarps; ++w)
+    lowest = fminf(lowest, s.warp_lowest[w]), possible += s.warp_possible[w];
   float top = fminf(largest, FLT_MAX), floor = lowest;
+  Accept accept{top, 0, 1, -FLT_MAX};
+  complete = need >= possible;
+  if (complete) return accept;
+  accept.floor = lowest;
   for (int level = 0; level < 5 && top > floor; ++level) {
-    const float scale = kSelectBins / (top - floor);
-    for (int i = t; i < kSelectBins; i += kThreads) s.bins[i] = 0;
-    __syncthreads();
-    for (int b = t; b < blocks; b += kThreads) {
-      const float m = fminf(maxima[b], FLT_MAX);
-      if (m < floor) continue;
-      const float at = (top - m) * scale;
-      atomicAdd(&s.bins[at < kSelectBins - 1 ? max(static_cast<int>(at), 0) : kSelectBins - 1], 1u);
+    if (level > 0) {
+      __syncthreads();  // what was found has been read
+      for (int i = t; i < kSelectBins; i += kThreads) s.bins[i] = 0;
+      __syncthreads();
     }
+    const float scale = kSelectBins / (top - floor);
+    maxima.each([&](float m, int) {
+      if (!(m >= floor)) return;
+      const float at = (top - fminf(m, FLT_MAX)) * scale;
+      atomicAdd(&s.bins[at < kSelectBins - 1 ? max(static_cast<int>(at), 0) : kSelectBins - 1], 1u);
+    });
     __syncthreads();
     constexpr int kPer = kSelectBins / kThreads;
     int n[kPer], sum = 0;
@@ -104,9 +137,7 @@ __device__ inline Accept choose_list(SelectShared& s, const float* maxima, int b
     const float step = (top - floor) / kSelectBins, old_top = top;
     top = old_top - bin * step;
     if (bin < kSelectBins - 1) floor = fmaxf(floor, old_top - (bin + 1) * step);
-    __syncthreads();
   }
-  if (accept.scale == 0) accept.floor = lowest;
   return accept;
 }
 
@@ -139,19 +170,21 @@ __device__ void append(SelectShared& s, const RowView& view, int quads, QuadAt q
   __syncthreads();
 }
 
-// Fills s.list with the likeliest tokens, sorted; returns how many. complete: these are all.
-__device__ inline int list_likeliest(SelectShared& s, const RowView& view, const float* maxima, int blocks,
-                              const Softmax& softmax, float largest, int need, bool& complete) {
+// Sorts the likeliest tokens, into s.sorted if there are up to kThreads, else into s.list; returns
+// how many. complete: these are all.
+__device__ inline int list_likeliest(SelectShared& s, const RowView& view, const float* block_maxima,
+                                     int blocks, const Softmax& softmax, float largest, int need,
+                                     bool& complete) {
   const int t = threadIdx.x;
-  const Accept accept = choose_list(s, maxima, blocks, largest, need, complete);
-  __syncthreads();
+  const Maxima maxima(block_maxima, blocks);
   if (t == 0) s.num_blocks = 0, s.count = 0;
+  const Accept accept = choose_list(s, maxima, largest, need, complete);
   __syncthreads();
-  for (int b = t; b < blocks; b += kThreads)
-    if (accept(maxima[b])) {
-      const int place = atomicAdd(&s.num_blocks, 1);
-      if (place < kBlockCapacity) s.blocks[place] = static_cast<uint16_t>(b);
-    }
+  maxima.each([&](float m, int b) {
+    if (!accept(m)) return;
+    const int place = atomicAdd(&s.num_blocks, 1);
+    if (place < kBlockCapacity) s.blocks[place] = static_cast<uint16_t>(b);
+  });
   __syncthreads();
   const int num_blocks = s.num_blocks;
   constexpr int kBlockQuads = kBlock / 4;
@@ -165,14 +198,12 @@ __device__ inline int list_likeliest(SelectShared& s, const RowView& view, const
     Wide<1> wide(s.wide, s.scan, view, softmax);
     complete = false;
     const int wanted = min(need, kMaxNeed);
-    const Cut cut = wide.template find_cut<false>(wanted, 0, 0);
-    Kept kept{cut.key, INT_MAX};
-    if (cut.above + cut.weight > wanted) kept.last_id = wide.last_tie(cut.key, wanted - cut.above);
+    const Kept kept = wide.kept_by_count(wanted);
     __syncthreads();
     if (t == 0) s.count = 0;
     __syncthreads();
     append(s, view, (view.n + 3) / 4, [](int i) { return i; },
-           [&](float x, int id) { return kept(ordered_key(x), id); });
+           [&](float x, int id) { return kept(x, id); });
     count = s.count;
   }
   if (count <= kThreads) {
@@ -182,8 +213,6 @@ __device__ inline int list_likeliest(SelectShared& s, const RowView& view, const
     for (int j = t % group; j < count; j += group) rank += s.list[j] < mine;
     rank = group_sum(rank, group);
     if (item < count && t % group == 0) s.sorted[rank] = mine;
-    __syncthreads();
-    if (t < count) s.list[t] = s.sorted[t];
     __syncthreads();
   } else {
     bitonic_sort(s.list, padded(s.list, count));
@@ -195,10 +224,11 @@ __device__ inline void write_logprobs(const Row& row, const RowView& view, const
                                const Softmax& softmax, int count) {
   const int wanted = row.num_logprobs, t = threadIdx.x;
   float* values = reinterpret_cast<float*>(row.top_ids + wanted);
+  const uint64_t* list = count <= kThreads ? s.sorted : s.list;
   const double log_total = s.stat.log_total;
   for (int i = t; i < min(count, wanted); i += kThreads) {
-    row.top_ids[i] = static_cast<int32_t>(s.list[i]);
-    values[i] = logprob_of(listed_value(s.list[i]), softmax, log_total);
+    row.top_ids[i] = static_cast<int32_t>(list[i]);
+    values[i] = logprob_of(listed_value(list[i]), softmax, log_total);
   }
   // Fewer possible than wanted: the rest is equally impossible, the lowest ids first.
   if (count < wanted && t < 32) {
@@ -215,40 +245,40 @@ __device__ inline void write_logprobs(const Row& row, const RowView& view, const
 }
 
 // The draw among the sorted list's first tokens, after the truncations that it can settle; -1 when
-// it does not reach far enough.
-__device__ inline int draw_from_list(SelectShared& s, const Row& row, const Softmax& softmax, int count,
-                              bool complete, double u) {
-  constexpr int kPer = kListCapacity / kThreads;
+// it does not reach far enough. kPer: entries per thread, 1 for a short list.
+template <int kPer>
+__device__ inline int draw_from_list(SelectShared& s, const Row& row, const Softmax& softmax,
+                                     int count, bool complete, double u) {
   const int t = threadIdx.x;
+  uint64_t* const list = kPer == 1 ? s.sorted : s.list;
   bool settled = complete;
   if (row.top_k > 0) {
     if (row.top_k <= count) settled = true, count = row.top_k;
     if (!settled) return -1;
   }
-  auto mass = [&](int i) {
-    return __float2ull_rn(softmax.weight(listed_value(s.list[i])) * 0x1p40f);
-  };
-  auto running_sum = [&](int n, uint64_t* w, uint64_t& total) {  // kPer entries per thread
-    uint64_t sum = 0;
+  float weight[kPer];
+  uint64_t mass[kPer], sum = 0, total;  // 40 bits for the likeliest token
+  auto weigh = [&](int n) {
+    sum = 0;
 #pragma unroll
     for (int i = 0; i < kPer; ++i) {
       const int at = t * kPer + i;
-      w[i] = at < n ? mass(at) : 0;
-      sum += w[i];
+      weight[i] = at < n ? softmax.weight(listed_value(list[at])) : 0.0f;
+      mass[i] = __float2ull_rn(weight[i] * 0x1p40f);
+      sum += mass[i];
     }
-    return s.scan.inclusive(sum, total) - sum;
   };
+  weigh(count);
   if (row.top_p < 1) {
-    uint64_t w[kPer], total;
-    uint64_t before = running_sum(count, w, total);
+    uint64_t before = s.scan.inclusive(sum, total) - sum;
     const double whole = row.top_k > 0 ? static_cast<double>(total) : s.stat.total * 0x1p40;
     const uint64_t target = max(uint64_t{1}, static_cast<uint64_t>(ceil(row.top_p * whole)));
     if (target <= total) {
       settled = true;
 #pragma unroll
       for (int i = 0; i < kPer; ++i) {
-        if (before < target && before + w[i] >= target) s.found_count = t * kPer + i + 1;
-        before += w[i];
+        if (before < target && before + mass[i] >= target) s.found_count = t * kPer + i + 1;
+        before += mass[i];
       }
       __syncthreads();
       count = s.found_count;
@@ -256,46 +286,45 @@ __device__ inline int draw_from_list(SelectShared& s, const Row& row, const Soft
     if (!settled) return -1;
   }
   if (row.min_p > 0) {
-    int mine = 0;
-    for (int i = t; i < count; i += kThreads)
-      mine += softmax.weight(listed_value(s.list[i])) >= row.min_p;
-    uint64_t likely;
-    s.scan.inclusive(mine, likely);
+    int likely = 0;
+#pragma unroll
+    for (int i = 0; i < kPer; ++i)
+      likely += __syncthreads_count(t * kPer + i < count && weight[i] >= row.min_p);
     if (likely < count) settled = true;
     if (!settled) return -1;
-    count = max(1, static_cast<int>(likely));
+    count = max(1, likely);
   }
-  if (count <= kThreads) {
-    const int group = pair_group(count), item = t / group;
+  if constexpr (kPer == 1) {
     // In id order without sorting: what lies at or below each token's id.
-    const uint64_t own = t < count ? mass(t) : 0;
+    s.masses[t] = t < count ? mass[0] : 0;
     __syncthreads();
-    s.sorted[t] = own;
-    __syncthreads();
-    const uint32_t id = item < count ? static_cast<uint32_t>(s.list[item]) : 0;
+    const int group = pair_group(count), item = t / group;
+    const uint32_t id = item < count ? static_cast<uint32_t>(list[item]) : 0;
     uint64_t upto = 0, whole = 0;
+#pragma unroll 4
     for (int j = t % group; j < count; j += group) {
-      const uint64_t w = s.sorted[j];
+      const uint64_t w = s.masses[j];
       whole += w;
-      if (static_cast<uint32_t>(s.list[j]) <= id) upto += w;
+      if (static_cast<uint32_t>(list[j]) <= id) upto += w;
     }
     upto = group_sum(upto, group), whole = group_sum(whole, group);
     const uint64_t target = min(static_cast<uint64_t>(u * static_cast<double>(whole)), whole - 1);
-    if (item < count && t % group == 0 && target < upto && upto - s.sorted[item] <= target)
+    if (item < count && t % group == 0 && target < upto && upto - s.masses[item] <= target)
       s.token = static_cast<int>(id);
   } else {
-    for (int i = t; i < count; i += kThreads) s.list[i] = s.list[i] << 32 | s.list[i] >> 32;
-    bitonic_sort(s.list, padded(s.list, count));
-    for (int i = t; i < count; i += kThreads) s.list[i] = s.list[i] << 32 | s.list[i] >> 32;
     __syncthreads();
-    uint64_t w[kPer], total;
-    uint64_t before = running_sum(count, w, total);
+    for (int i = t; i < count; i += kThreads) list[i] = list[i] << 32 | list[i] >> 32;
+    bitonic_sort(list, padded(list, count));
+    for (int i = t; i < count; i += kThreads) list[i] = list[i] << 32 | list[i] >> 32;
+    __syncthreads();
+    weigh(count);
+    uint64_t before = s.scan.inclusive(sum, total) - sum;
     const uint64_t target = min(static_cast<uint64_t>(u * static_cast<double>(total)), total - 1);
 #pragma unroll
     for (int i = 0; i < kPer; ++i) {
-      if (before <= target && target < before + w[i])
-        s.token = static_cast<int>(static_cast<uint32_t>(s.list[t * kPer + i]));
-      before += w[i];
+      if (before <= target && target < before + mass[i])
+        s.token = static_cast<int>(static_cast<uint32_t>(list[t * kPer + i]));
+      before += mass[i];
     }
   }
   __syncthreads();

@@ -30,20 +30,18 @@ struct Row {
   int32_t num_seen, num_suppressed, num_bias;
   int32_t score_token, num_logprobs, slot;
   bool greedy, pending, needs_sum;
-  // Host (mapped) or device memory. edits: seen tokens, their counts, suppressed tokens, biased
-  // tokens (rising), their values (f32).
+  // Host memory (mapped): seen tokens, their counts, suppressed tokens, biased tokens (rising),
+  // their values (f32).
   const int32_t* edits;
-  const uint32_t* mask;  // or null
-  int32_t* top_ids;      // host memory, [num_logprobs] ids, then as many logprobs
+  const uint32_t* mask;         // device memory, or null; up to a multiple of 16 bytes
+  const uint32_t* mask_source;  // host memory; null where another row fetches this mask
+  int32_t* top_ids;             // host memory, [num_logprobs] ids, then as many logprobs
   uint64_t seed, position;
 };
 
-// Up to how many bytes the kernels read over PCIe (before they wait for their predecessors) rather
-// than having them copied first.
-inline size_t direct_bytes = 16 << 10;
-
 struct RowTable {
-  const Row* rows;  // null: inlined
+  const Row* rows;    // device memory, null: inlined
+  const Row* source;  // the same in host memory
   Row inlined[kInlineRows];
 };
 
@@ -60,12 +58,13 @@ struct ChunkStat {
   int32_t has_nan;
 };
 
-// What a state of R rows is made of. All device memory but where said.
+// What the kernels of one call work on. All device memory but where said.
 struct Launch {
   float* logits;
   int64_t vocab;
   int rows;
-  bool any_edits, any_wide;
+  bool prepare;   // the prepare kernel has something to do
+  bool any_wide;  // and so may the wide one
   bool aligned;           // rows of logits start at multiples of 16 bytes
   ChunkStat* chunks;      // [R, chunk_count]
   float* block_maxima;    // [R, block_count]

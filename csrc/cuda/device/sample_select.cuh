@@ -117,35 +117,68 @@ __device__ __forceinline__ uint64_t cluster_read(const uint64_t* p, uint32_t ran
   return *p;
 }
 
+template <int kCtas>
+__device__ __forceinline__ uint32_t cluster_read(const uint32_t* p, uint32_t rank) {
+#if __CUDA_ARCH__ >= 900
+  if constexpr (kCtas > 1) {
+    uint32_t address, v;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+                 : "=r"(address)
+                 : "r"(smem_address(p)), "r"(rank));
+    asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(v) : "r"(address) : "memory");
+    return v;
+  }
+#endif
+  return *p;
+}
+
+template <int kCtas>
 struct WideShared {
-  uint32_t low[kBins];   // a bin's weight, in two words: 64-bit shared atomics are slow
-  uint32_t high[kBins];
-  uint64_t merged[kBins];  // the cluster's; block r has bins [r, r + 1) * kBins / kCtas
+  // Block r of the cluster adds up bins [r, r + 1) * kOwn of all blocks.
+  static constexpr int kOwn = kCtas == 1 ? 1 : kBins / kCtas;
+  uint32_t sums[kBins];    // of weights, in units of the bin's nominal one
+  uint32_t counts[kBins];  // of tokens; not in a first histogram of masses
+  uint64_t merged[kOwn];
+  uint32_t merged_counts[kOwn];
   uint64_t warp_sums[kWarps];
   uint64_t exchange;
-  uint64_t found_above, found_weight;
+  uint64_t found_above;
+  uint32_t answer, found_count;
   int found_bin, found_id;
 };
 
-// Where a sum over the falling keys reaches its target.
+// Where a sum over the falling logits reaches its target.
 struct Cut {
-  uint32_t key;     // the sum over larger keys is below the target, with this key it is not
-  uint64_t above;   // that sum
-  uint64_t weight;  // of all tokens with this key
+  float value;     // larger logits stay below the target; with those >= value it is reached
+  uint64_t above;  // sum of what is larger
+  uint32_t count;  // of the tokens that have this value: several only if they are equal
   uint64_t target;
+};
+
+// Tokens that a cut keeps: larger logits, and equal ones up to an id.
+struct Kept {
+  float value = -infinity();
+  int last_id = INT_MAX;
+  __device__ __forceinline__ bool operator()(float x, int id) const {
+    return x > value || (x == value && id <= last_id);
+  }
 };
 
 template <int kCtas>
 struct Wide {
-  WideShared& s;
+  // Masses that cuts compare are fixed point, 2^kMassBits for the likeliest token's.
+  static constexpr int kMassBits = 42;
+  static constexpr float kBinsPerUnit = 92.0f, kLog2e = 1.44269504f;
+  WideShared<kCtas>& s;
   BlockScan& scan;
   RowView view;
   Softmax softmax;
   uint32_t rank;
   int begin, end;  // quads of this block's slice
   int per_warp;    // quads of each of its warps' segments
+  int bits;        // of a weight in a histogram, so that a slice's sum fits in 32
 
-  __device__ Wide(WideShared& shared, BlockScan& block_scan, const RowView& row,
+  __device__ Wide(WideShared<kCtas>& shared, BlockScan& block_scan, const RowView& row,
                   const Softmax& row_softmax)
       : s(shared), scan(block_scan), view(row), softmax(row_softmax), rank(cluster_rank<kCtas>()) {
     const int quads = (view.n + 3) / 4;
@@ -153,137 +186,177 @@ struct Wide {
     begin = min(quads, static_cast<int>(rank) * slice);
     end = min(quads, begin + slice);
     per_warp = (slice + 32 * kWarps - 1) / (32 * kWarps) * 32;
+    bits = min(16, 31 - (32 - __clz(4 * slice)));
   }
 
   // Fixed point, 31 bits: what is less likely than that by the likeliest is never drawn.
   __device__ __forceinline__ uint32_t mass(float x) const {
-    return __float2uint_rn(softmax.weight(x) * 0x1p31f);
+    return __float2uint_rn(exp2_fast(softmax.scaled(x) * kLog2e) * 0x1p31f);
   }
-  // 92 bins per unit: beyond the last one the mass is 0.
-  __device__ __forceinline__ int linear_bin(float x) const {
-    const float t = (softmax.maximum - fminf(x, FLT_MAX)) * (softmax.inverse * 92.0f);
-    return t < kBins - 1 ? static_cast<int>(t) : kBins - 1;
+  static __device__ __forceinline__ float exp2_fast(float x) {
+    float e;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(x));
+    return e;
   }
-  // The largest key in a bin >= b.
+  // The bin of equally wide bins, as 2^23 + bin: rises as the logit falls.
+  __device__ __forceinline__ float linear_bin(float x) const {
+    const float t = (softmax.maximum - fminf(x, FLT_MAX)) * (softmax.inverse * kBinsPerUnit);
+    return fminf(t, kBins - 1) + 0x1p23f;
+  }
+  // By how much e = exp((x - max) / T) exceeds that of its bin: about 1, in `bits` bits.
+  __device__ __forceinline__ uint32_t relative_mass(float x, float bin) const {
+    const float exponent = softmax.scaled(x) * kLog2e + (bin - 0x1p23f) * (kLog2e / kBinsPerUnit);
+    return __float2uint_rn(exp2_fast(exponent + static_cast<float>(bits)));
+  }
+  __device__ __forceinline__ double nominal_mass(int bin) const {
+    return exp2(kMassBits - bits - static_cast<double>(bin) * (double{kLog2e} / double{kBinsPerUnit}));
+  }
+  // The largest key whose bin is >= b. By every warp for itself.
   __device__ uint32_t bin_top(int b) const {
+    const uint32_t lane = threadIdx.x % 32;
+    const float bin = static_cast<float>(b) + 0x1p23f;
     uint32_t low = ordered_key(-FLT_MAX), high = ordered_key(infinity());
     while (low < high) {
-      const uint32_t middle = low + (high - low + 1) / 2;
-      if (linear_bin(key_value(middle)) >= b)
-        low = middle;
-      else
-        high = middle - 1;
+      const uint32_t step = (high - low) / 32 + 1, at = low + (lane + 1) * step;
+      const bool below = at <= high && linear_bin(key_value(at)) >= bin;
+      const int n = __popc(__ballot_sync(0xffffffffu, below));
+      high = min(high, low + (n + 1) * step - 1);
+      low += n * step;
     }
     return low;
   }
 
   template <typename Body>
   __device__ __forceinline__ void for_slice(Body body) const {
-    constexpr int kUnroll = 4;
+    constexpr int kUnroll = 5;
     for (int q = begin + threadIdx.x; q < end; q += kUnroll * kThreads) {
       float4 v[kUnroll];
 #pragma unroll
-      for (int u = 0; u < kUnroll; ++u) v[u] = view.quad(q + u * kThreads);
-#pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
-        if (q + u * kThreads >= end) break;
-        body(v[u].x), body(v[u].y), body(v[u].z), body(v[u].w);
+        v[u] = make_float4(-infinity(), -infinity(), -infinity(), -infinity());
+        if (q + u * kThreads < end) v[u] = view.quad(q + u * kThreads);
       }
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) body(v[u].x), body(v[u].y), body(v[u].z), body(v[u].w);
     }
   }
 
-  // One histogram of the cluster's tokens, and the bin where the sum reaches the target.
-  template <bool kMass, typename Bin>
-  __device__ void histogram(uint64_t share_numerator, bool scaled, float share, uint64_t& target,
-                            Bin bin) {
-    for (int i = threadIdx.x; i < kBins; i += kThreads) s.low[i] = 0, s.high[i] = 0;
+  __device__ __forceinline__ void clear() {
+    for (int i = threadIdx.x; i < kBins; i += kThreads) s.sums[i] = 0, s.counts[i] = 0;
     __syncthreads();
-    for_slice([&](float x) {
-      const int b = x > -infinity() ? bin(x) : -1;
-      if (b < 0) return;
-      if constexpr (kMass) {
-        const uint32_t w = mass(x);
-        if (w == 0) return;
-        const uint32_t before = atomicAdd(&s.low[b], w);
-        if (before + w < before) atomicAdd(&s.high[b], 1u);
-      } else {
-        atomicAdd(&s.low[b], 1u);
-      }
-    });
+  }
+
+  // Adds up the cluster's histograms and finds the bin where the sum reaches the target; share >= 0
+  // makes that this part of `whole` (0: of all). weight_of(sum, bin): 64-bit weight.
+  template <typename WeightOf>
+  __device__ void find_bin(uint64_t& target, float share, uint64_t whole, WeightOf weight_of) {
+    constexpr int kOwn = WideShared<kCtas>::kOwn;
     cluster_sync<kCtas>();
-    constexpr int kOwn = kBins / kCtas;
-    for (int i = threadIdx.x; i < kOwn; i += kThreads) {
-      uint64_t sum = 0;
-      const int b = static_cast<int>(rank) * kOwn + i;
-      if constexpr (kCtas == 1) {
-        sum = uint64_t{s.high[b]} << 32 | s.low[b];
-      } else {
-        // Eight-byte reads of two bins each would need even bins; a pair per thread is what
-        // 64-bit reads give.
-        const int pair = b & ~1;
+    if constexpr (kCtas > 1) {
+      for (int i = threadIdx.x; i < kOwn; i += kThreads) {
+        const int b = static_cast<int>(rank) * kOwn + i;
+        uint64_t sum = 0;
+        uint32_t count = 0;
+#pragma unroll
         for (int r = 0; r < kCtas; ++r) {
-          const uint64_t low =
-              cluster_read<kCtas>(reinterpret_cast<const uint64_t*>(&s.low[pair]), r);
-          const uint64_t high =
-              cluster_read<kCtas>(reinterpret_cast<const uint64_t*>(&s.high[pair]), r);
-          const int shift = b & 1 ? 32 : 0;
-          sum += (high >> shift & 0xffffffffu) << 32 | (low >> shift & 0xffffffffu);
+          sum += cluster_read<kCtas>(&s.sums[b], r);
+          count += cluster_read<kCtas>(&s.counts[b], r);
         }
+        s.merged[i] = weight_of(sum, b), s.merged_counts[i] = count;
       }
-      s.merged[i] = sum;
+      cluster_sync<kCtas>();
     }
-    cluster_sync<kCtas>();
     constexpr int kPer = kBins / kThreads;
     uint64_t w[kPer], sum = 0, total;
 #pragma unroll
     for (int i = 0; i < kPer; ++i) {
       const int b = threadIdx.x * kPer + i;
-      w[i] = cluster_read<kCtas>(&s.merged[b % kOwn], b / kOwn);
+      if constexpr (kCtas > 1)
+        w[i] = cluster_read<kCtas>(&s.merged[b % kOwn], b / kOwn);
+      else
+        w[i] = weight_of(s.sums[b], b);
       sum += w[i];
     }
     uint64_t above = scan.inclusive(sum, total) - sum;
-    if (scaled) {
-      const double wanted = ceil(static_cast<double>(share) * static_cast<double>(
-                                     share_numerator ? share_numerator : total));
+    if (share >= 0) {
+      const double wanted = ceil(static_cast<double>(share) *
+                                 static_cast<double>(whole ? whole : total));
       target = wanted < 1 ? 1 : static_cast<uint64_t>(wanted);
     }
     if (target > total) target = total;
 #pragma unroll
     for (int i = 0; i < kPer; ++i) {
-      if (above < target && above + w[i] >= target)
-        s.found_bin = threadIdx.x * kPer + i, s.found_above = above, s.found_weight = w[i];
+      if (above < target && above + w[i] >= target) {
+        const int b = threadIdx.x * kPer + i;
+        s.found_bin = b, s.found_above = above;
+        if constexpr (kCtas > 1)
+          s.found_count = cluster_read<kCtas>(&s.merged_counts[b % kOwn], b / kOwn);
+        else
+          s.found_count = s.counts[b];
+      }
       above += w[i];
     }
     __syncthreads();
   }
 
-  // Where the sum over falling keys reaches `target` (a count), or with kMass `share` of `whole`
-  // (0: of the mass of all).
+  // Where the sum over falling logits reaches `target` tokens, or with kMass `share` of the mass
+  // `whole` (0: of all): first by bins of equal width, then by the bits of the one bin's logits.
   template <bool kMass>
   __device__ Cut find_cut(uint64_t target, float share, uint64_t whole) {
-    Cut cut{};
-    histogram<kMass>(whole, kMass, share, target, [&](float x) { return linear_bin(x); });
-    const int bin = s.found_bin;
-    cut.target = target, cut.above = s.found_above, cut.weight = s.found_weight;
-    uint32_t top = bin_top(bin);
-    uint32_t bottom = bin == kBins - 1 ? ordered_key(-FLT_MAX) : bin_top(bin + 1) + 1;
-    while (top > bottom) {
-      const int bits = 32 - __clz(top - bottom);
-      const int shift = max(0, bits - 11);
-      uint64_t rest = target - cut.above;
+    clear();
+    for_slice([&](float x) {
+      if (!(x > -infinity())) return;
+      const float bin = linear_bin(x);
+      const uint32_t w = kMass ? relative_mass(x, bin) : 1;
+      if (w != 0) atomicAdd(&s.sums[__float_as_uint(bin) & (kBins - 1)], w);
+    });
+    find_bin(target, kMass ? share : -1.0f, whole, [&](uint64_t sum, int b) {
+      return kMass ? __double2ull_rn(static_cast<double>(sum) * nominal_mass(b)) : sum;
+    });
+    Cut cut{0, s.found_above, 0, target};
+    const int found = s.found_bin;
+    const float bin = static_cast<float>(found) + 0x1p23f;
+    const double nominal = nominal_mass(found);
+    uint32_t top = bin_top(found);
+    uint32_t bottom = found == kBins - 1 ? ordered_key(-FLT_MAX) : bin_top(found + 1) + 1;
+    for (;;) {
+      const int shift = max(0, 32 - __clz(top - bottom) - 11);
+      const float high = key_value(top), low = key_value(bottom);
       __syncthreads();  // what was found has been read
-      histogram<kMass>(0, false, 0, rest, [&](float x) {
-        const uint32_t key = ordered_key(x);
-        return key <= top && key >= bottom ? static_cast<int>((top - key) >> shift) : -1;
+      clear();
+      for_slice([&](float x) {
+        if (!(x <= high && x >= low)) return;
+        const int b = (top - ordered_key(x)) >> shift;
+        atomicAdd(&s.sums[b], kMass ? relative_mass(x, bin) : 1u);
+        atomicAdd(&s.counts[b], 1u);
       });
-      cut.above += s.found_above, cut.weight = s.found_weight;
+      uint64_t rest = target > cut.above ? target - cut.above : 1;
+      find_bin(rest, -1.0f, 0, [&](uint64_t sum, int) {
+        return kMass ? __double2ull_rn(static_cast<double>(sum) * nominal) : sum;
+      });
+      cut.above += s.found_above, cut.count = s.found_count;
       top -= static_cast<uint32_t>(s.found_bin) << shift;
       const uint32_t width = (1u << shift) - 1;
-      bottom = top - bottom > width ? top - width : bottom;
+      if (top - bottom > width) bottom = top - width;
+      if (shift == 0 || cut.count == 1) break;
     }
-    cut.key = top;
+    cut.value = key_value(bottom);
     __syncthreads();
     return cut;
+  }
+  // What a mass cut keeps, down to the tokens it takes of equal ones.
+  __device__ Kept kept_by_mass(float share, uint64_t whole) {
+    const Cut cut = find_cut<true>(0, share, whole);
+    if (cut.count <= 1) return {cut.value, INT_MAX};
+    const double each = fmax(1.0, ldexp(static_cast<double>(mass(cut.value)), kMassBits - 31));
+    const double wanted = ceil(static_cast<double>(cut.target - min(cut.target, cut.above)) / each);
+    if (wanted >= cut.count) return {cut.value, INT_MAX};
+    return {cut.value, last_tie(cut.value, max(uint64_t{1}, static_cast<uint64_t>(wanted)))};
+  }
+  __device__ Kept kept_by_count(uint64_t count) {
+    const Cut cut = find_cut<false>(count, 0, 0);
+    if (cut.above + cut.count <= count) return {cut.value, INT_MAX};
+    return {cut.value, last_tie(cut.value, count - cut.above)};
   }
 
   // The token, ids rising, at which the running sum of weight(x, id) passes target_of(total).
@@ -292,56 +365,53 @@ struct Wide {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int first = min(end, begin + warp * per_warp), last = min(end, first + per_warp);
     uint64_t sum = 0;
-    constexpr int kUnroll = 4;
+    constexpr int kUnroll = 5;
     for (int q = first + lane; q < last; q += 32 * kUnroll) {
       float4 v[kUnroll];
 #pragma unroll
-      for (int u = 0; u < kUnroll; ++u) v[u] = view.quad(q + 32 * u);
+      for (int u = 0; u < kUnroll; ++u) {
+        v[u] = make_float4(-infinity(), -infinity(), -infinity(), -infinity());
+        if (q + 32 * u < last) v[u] = view.quad(q + 32 * u);
+      }
 #pragma unroll
-      for (int u = 0; u < kUnroll; ++u)
-        if (q + 32 * u < last) sum += quad_weight(v[u], 4 * (q + 32 * u), weight);
+      for (int u = 0; u < kUnroll; ++u) sum += quad_weight(v[u], 4 * (q + 32 * u), weight);
     }
+#pragma unroll
     for (int offset = 16; offset > 0; offset >>= 1)
       sum += __shfl_xor_sync(0xffffffffu, sum, offset);
     if (lane == 0) s.warp_sums[warp] = sum;
     __syncthreads();
-    if (threadIdx.x == 0) {
-      uint64_t block = 0;
-      for (int w = 0; w < kWarps; ++w) block += s.warp_sums[w];
-      s.exchange = block;
-      s.found_id = 0;
+    if (warp == 0) {
+      uint64_t block = lane < kWarps ? s.warp_sums[lane] : 0;
+#pragma unroll
+      for (int offset = kWarps / 2; offset > 0; offset >>= 1)
+        block += __shfl_xor_sync(0xffffffffu, block, offset);
+      if (lane == 0) s.exchange = block;
     }
     cluster_sync<kCtas>();
-    uint64_t total = 0, before = 0, mine = 0;
-    for (int r = 0; r < kCtas; ++r) {
-      const uint64_t part = cluster_read<kCtas>(&s.exchange, r);
-      total += part;
-      if (r < static_cast<int>(rank)) before += part;
-      if (r == static_cast<int>(rank)) mine = part;
-    }
+    uint64_t parts[kCtas], total = 0;
+#pragma unroll
+    for (int r = 0; r < kCtas; ++r) parts[r] = cluster_read<kCtas>(&s.exchange, r);
+#pragma unroll
+    for (int r = 0; r < kCtas; ++r) total += parts[r];
     const uint64_t target = target_of(total);
-    int owner = 0;
-    {
-      uint64_t running = 0;
-      for (int r = 0; r < kCtas; ++r) {
-        running += cluster_read<kCtas>(&s.exchange, r);
-        if (running > target) break;
-        owner = min(r + 1, kCtas - 1);
-      }
+    uint32_t owner = 0;
+    uint64_t before = 0, running = 0;
+#pragma unroll
+    for (int r = 0; r < kCtas; ++r) {
+      if (running <= target) owner = r, before = running;
+      running += parts[r];
     }
-    cluster_sync<kCtas>();  // before exchange is used again
-    if (before <= target && target < before + mine) {
+    if (owner == rank) {
       int w = 0;
-      uint64_t running = before;
-      while (running + s.warp_sums[w] <= target) running += s.warp_sums[w++];
+      uint64_t below = before;
+      while (w < kWarps - 1 && below + s.warp_sums[w] <= target) below += s.warp_sums[w++];
       const int from = begin + w * per_warp;
-      draw_in_range(from, min(end, from + per_warp), target - running, weight);
-      if (threadIdx.x == 0) s.exchange = static_cast<uint64_t>(s.found_id);
+      draw_in_range(from, min(end, from + per_warp), target - below, weight);
+      if (threadIdx.x == 0) s.answer = s.found_id;
     }
     cluster_sync<kCtas>();
-    const int id = static_cast<int>(cluster_read<kCtas>(&s.exchange, owner));
-    cluster_sync<kCtas>();
-    return id;
+    return static_cast<int>(cluster_read<kCtas>(&s.answer, owner));
   }
 
   template <typename Weight>
@@ -382,19 +452,10 @@ struct Wide {
     return s.found_id;
   }
 
-  // Of the tokens whose key is the cut's, the highest id among the first `count`.
-  __device__ int last_tie(uint32_t key, uint64_t count) {
-    return locate([=](float x, int) { return uint32_t{ordered_key(x) == key}; },
+  // Of the tokens with this logit, the highest id among the first `count`.
+  __device__ int last_tie(float value, uint64_t count) {
+    return locate([=](float x, int) { return uint32_t{x == value}; },
                   [=](uint64_t) { return count - 1; });
-  }
-};
-
-// Tokens that a cut keeps: larger keys, and equal ones up to an id.
-struct Kept {
-  uint32_t key = 0;
-  int last_id = INT_MAX;
-  __device__ __forceinline__ bool operator()(uint32_t k, int id) const {
-    return k > key || (k == key && id <= last_id);
   }
 };
 

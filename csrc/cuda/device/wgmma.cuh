@@ -7,6 +7,14 @@
 
 namespace hotpath::cuda {
 
+// True in one lane of the (converged) warp.
+__device__ __forceinline__ bool elect_one() {
+  uint32_t chosen;
+  asm volatile(
+      "{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.b32 %0, 1, 0, p;\n}\n"
+      : "=r"(chosen));
+  return chosen != 0;
+}
 // All threads of all blocks of the cluster; what each did before is visible to the others after.
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
@@ -91,6 +99,9 @@ HP_WGMMA_BOTH(96, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5, "%48"
 HP_WGMMA_BOTH(128, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7,
               "%64", "%65", "%66", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40),
               HP_F8(48), HP_F8(56))
+HP_WGMMA_BOTH(144, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+              HP_D8, "%72", "%73", "%74", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32),
+              HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64))
 HP_WGMMA_BOTH(160, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
               HP_D8 "," HP_D9, "%80", "%81", "%82", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24),
               HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72))
