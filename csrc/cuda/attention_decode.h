@@ -21,7 +21,7 @@ constexpr int most_heads(int head_dim) { return head_dim == 64 || head_dim == 12
 
 // Facts of a layer that ops.h has no fields for; the kernels know them.
 struct AttentionExtras {
-  const float* sinks = nullptr;  // [num_heads] a logit that takes part in the softmax, not in the sum
+  const float* sinks = nullptr;  // [num_heads] a logit in the softmax's sum, without value
   float softcap = 0;             // > 0: logits become softcap * tanh(logit / softcap)
 };
 

@@ -111,7 +111,8 @@ __device__ void attend(const GenericParams& p, int row, int seq, int seqlen, int
 }
 
 template <typename T, typename TC>
-__global__ void __launch_bounds__(kWarps * 32) generic_kernel(const __grid_constant__ GenericParams p) {
+__global__ void __launch_bounds__(kWarps * 32)
+    generic_kernel(const __grid_constant__ GenericParams p) {
   griddep_launch();
   griddep_wait();
   if (p.decode) {

@@ -10,7 +10,7 @@ namespace {
 
 int splits_of(int seqlen) { return (seqlen - 1) / kSplitKeys + 1; }
 
-// The most splits a row is cut into: beyond, reading the partial results takes longer than it saves.
+// The most splits a row is cut into: reading more partial results takes longer than it saves.
 constexpr int kMaxSplits = 32;
 
 int chunk_keys(const DecodeItem& item) { return decode_rounds(item.seqlen) * kRoundKeys; }
@@ -160,9 +160,11 @@ void plan_attention(const Batch& batch, int concurrent_items, AttentionPlan& pla
     }
   }
   // The tiles that see the most keys first: what is left for the end is short.
-  std::sort(plan.prefill.begin(), plan.prefill.end(), [](const PrefillItem& a, const PrefillItem& b) {
-    return a.position != b.position ? a.position > b.position : a.row_begin < b.row_begin;
-  });
+  std::sort(plan.prefill.begin(), plan.prefill.end(),
+            [](const PrefillItem& a, const PrefillItem& b) {
+              return a.position != b.position ? a.position > b.position
+                                              : a.row_begin < b.row_begin;
+            });
 
   if (plan.decode.empty()) return;
   concurrent_items = std::max(1, concurrent_items);

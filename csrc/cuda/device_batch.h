@@ -24,7 +24,7 @@ struct DecodeItem {
   int32_t seq;            // row of block_table
   int32_t seqlen;         // keys it may see: position + 1
   int32_t begin, end;     // chunks of this part; splits: this split, and how many the row has
-  uint32_t cuts;          // bit i: a part of the row begins at chunk i; 0: the row is cut into splits
+  uint32_t cuts;          // bit i: a part of the row begins at chunk i; 0: cut into splits
   int32_t first_partial;  // the row's first slot for partial results, also its counter
   int32_t stored;         // keys that were in the cache before this step
   int32_t blocks[4];      // splits: the blocks of the split's leaves (16 keys each)

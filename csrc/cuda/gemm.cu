@@ -64,15 +64,17 @@ void gemm(const Context& ctx, const GemmArgs& args) {
   if (m == 0) return;
   check(shapes_agree(args), "gemm: expected y [M, N] = x [M, K] w [N, K]^T, received x ",
         Shape{args.x}, ", w ", Shape{args.w}, ", y ", Shape{args.y});
-  // Up to 64 rows streaming W wins everywhere; to 128 where wgmma's tiles are too few to fill the
-  // device (H100, M = 128: 4096 x 4096 24 against 47 us, but 28672 x 4096 118 against 95).
-  const int64_t stream_rows = args.w.dim(0) <= 8192 ? kStreamMostRows : 64;
+  // H100: with few rows streaming W is fastest. Beyond 32 rows it reads x from L2 too often: wgmma
+  // takes 128 rows in less time than streaming takes for 64 (4096 x 4096: 15.1 against 17.8 us,
+  // 4096 x 14336: 45 against 51), except where N is small (896 x 4864: 12 us for 256 against 9.3).
+  const bool wgmma = ctx.hopper && ctx.encode_tiled != nullptr &&
+                     m > (args.w.dim(0) < 2048 ? kStreamMostRows : 32);
   if (!fits_tensor_cores(args))
     gemm_simt(ctx, args);
-  else if (m <= stream_rows && (m <= 64 || streams_on_hopper(ctx, args)))
-    gemm_stream(ctx, args);
-  else if (ctx.hopper && ctx.encode_tiled != nullptr)
+  else if (wgmma)
     gemm_wgmma(ctx, args);
+  else if (m <= kStreamMostRows)
+    gemm_stream(ctx, args);
   else
     gemm_mma(ctx, args);
 }

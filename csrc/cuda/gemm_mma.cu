@@ -1,6 +1,6 @@
 // The portable tensor-core GEMM, sm_80 and newer: tiles of W and x through a cp.async ring,
-// mma.sync with 16 rows of W as the A operand and 8 rows of x as the B operand. Small tiles serve decoding;
-// where K is cut into segments they give each of four warps one.
+// mma.sync with 16 rows of W as the A operand and 8 rows of x as the B operand. Small tiles serve
+// decoding; where K is cut into segments they give each of four warps one.
 
 #include "cuda/device/gemm_output.cuh"
 #include "cuda/device/mma.cuh"

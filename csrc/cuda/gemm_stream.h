@@ -17,8 +17,8 @@ struct StreamConfig {
   bool evict_first = true;  // L2 policy of W
 };
 
-// M <= 128, K a multiple of 64, fits_tensor_cores(args), ctx.hopper and ctx.encode_tiled.
-constexpr int kStreamMostRows = 128;
+// M <= 64, K a multiple of 64, fits_tensor_cores(args), ctx.hopper and ctx.encode_tiled.
+constexpr int kStreamMostRows = 64;
 StreamConfig pick_stream_config(const Context& ctx, const GemmArgs& args);
 // False, and nothing done, where the configuration does not suit the shape.
 bool gemm_stream_sm90(const Context& ctx, const GemmArgs& args, const StreamConfig& config);

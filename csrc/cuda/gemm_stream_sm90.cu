@@ -314,7 +314,7 @@ void launch_type(int column_blocks, Args&&... args) {
 
 }  // namespace
 
-// From timings on an H100 at M = 1, 8, 16, 32, 64, 128 (bench/lab/cuda/gemm_stream_lab.cu).
+// From timings on an H100 at M = 1, 8, 16, 32, 64 (bench/lab/cuda/gemm_stream_lab.cu).
 StreamConfig pick_stream_config(const Context& ctx, const GemmArgs& args) {
   constexpr int kWholeRing = 200 << 10;
   const int m = static_cast<int>(args.x.dim(0));
@@ -324,8 +324,8 @@ StreamConfig pick_stream_config(const Context& ctx, const GemmArgs& args) {
     config.thin = !args.silu_mul && n <= 1152 && k >= 2048 && m <= 16;
     if (m <= 16) return config;
     config.evict_first = false;  // the row groups share W through L2
-    config.row_groups = m <= 32 ? 2 : m <= 64 ? (k < 2048 ? 4 : 2) : 4;
-    if (k >= 4096 && m <= 64)
+    config.row_groups = m > 32 && k < 2048 ? 4 : 2;
+    if (k >= 4096)
       config.ring_bytes = kWholeRing;
     else if (k >= 2048 || m <= 32)
       config.stage_chunks = 2;
@@ -334,7 +334,7 @@ StreamConfig pick_stream_config(const Context& ctx, const GemmArgs& args) {
   if (m > 16) {
     config.most_warps = 7;
     const bool small = k <= 1024 && n <= 8192;
-    config.row_groups = m > 64 || (m > 32 && n <= 8192) ? 2 : 1;
+    config.row_groups = m > 32 && n <= 8192 ? 2 : 1;
     if (!small && (m > 32 || n > 8192 || k > 8192)) config.ring_bytes = kWholeRing;
     return config;
   }
@@ -360,7 +360,7 @@ bool gemm_stream_sm90(const Context& ctx, const GemmArgs& args, const StreamConf
   const int m = static_cast<int>(args.x.dim(0));
   const int n = static_cast<int>(args.w.dim(0)), k = static_cast<int>(args.w.dim(1));
   check(m <= kStreamMostRows && k % 64 == 0,
-        "gemm_stream_sm90: expected M <= 128 and K a multiple of 64, received M ", m, ", K ", k);
+        "gemm_stream_sm90: expected M <= 64 and K a multiple of 64, received M ", m, ", K ", k);
   StreamParams p;
   int blocks;
   lay_out(ctx, args, config, p, blocks);

@@ -89,7 +89,8 @@ struct Step {
       return at + offset;
     };
     d.header = reinterpret_cast<StepHeader*>(put(0, &header, sizeof header, 256));
-    d.positions = reinterpret_cast<int32_t*>(put(256, positions.data(), positions.size() * 4, kTokens));
+    d.positions =
+        reinterpret_cast<int32_t*>(put(256, positions.data(), positions.size() * 4, kTokens));
     d.slot_mapping =
         reinterpret_cast<int32_t*>(put(256 + kTokens, slots.data(), slots.size() * 4, kTokens));
     d.block_table =

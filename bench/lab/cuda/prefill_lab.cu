@@ -50,7 +50,8 @@ struct Problem {
   std::vector<void*> owned;
 };
 
-std::vector<PrefillItem> cut(const std::vector<Sequence>& sequences, const std::vector<int>& sizes) {
+std::vector<PrefillItem> cut(const std::vector<Sequence>& sequences,
+                             const std::vector<int>& sizes) {
   std::vector<PrefillItem> items;
   int row = 0;
   size_t at = 0;
@@ -294,7 +295,8 @@ void time_case(Context& ctx, const Case& c, const std::vector<Variant>& variants
       const double e = std::abs(out[i] - first[i]);
       if (!(e <= worst)) worst = std::isnan(e) ? INFINITY : e;
     }
-    std::printf(" | %s %.1f us %.0f%s", v.name, us, flops / us * 1e-6, worst < 0.03 ? "" : " WRONG");
+    std::printf(" | %s %.1f us %.0f%s", v.name, us, flops / us * 1e-6,
+                worst < 0.03 ? "" : " WRONG");
     std::fflush(stdout);
   }
   std::printf("\n");
@@ -307,7 +309,8 @@ void time_case(Context& ctx, const Case& c, const std::vector<Variant>& variants
 int main(int argc, char** argv) {
   Context ctx = lab::make_context();
   constexpr DType kB = DType::kBF16, kF = DType::kF16;
-  const std::vector<Sequence> ragged = {{0, 300}, {77, 129}, {500, 64}, {0, 1}, {1000, 3}, {31, 200}};
+  const std::vector<Sequence> ragged = {{0, 300},  {77, 129}, {500, 64},
+                                        {0, 1},    {1000, 3}, {31, 200}};
   const std::vector<Case> checks = {
       {"d128 8/2 b16", kB, 128, 8, 2, 16, ragged},
       {"d128 8/8 b64 f16", kF, 128, 8, 8, 64, ragged},
@@ -335,7 +338,10 @@ int main(int argc, char** argv) {
 
   std::printf("# causal, TFLOP/s last\n");
   const Variant prod{"sm90", production}, mma{"mma", portable};
-  const std::vector<Variant> d128 = {prod, {"128 pp", variant<128, 128, true>()}, mma};
+  const std::vector<Variant> d128 = {prod,
+                                     {"128 pp", variant<128, 128, true>()},
+                                     {"176", variant<128, 176, false>()},
+                                     mma};
   const std::vector<Variant> d64 = {prod,
                                     {"128 pp", variant<64, 128, true>()},
                                     {"160", variant<64, 160, false>()},

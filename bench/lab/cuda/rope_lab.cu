@@ -35,7 +35,8 @@ void check_rope(Context& ctx) {
       step.slots.back() = -1;
       step.prepare(33, workspace());
       const int d = c.d, all = c.heads + 2 * c.kv_heads;
-      std::vector<float> x(size_t(tokens) * all * d), qw(d), kw(d), angles(1024 * std::max(2, c.rotary));
+      std::vector<float> x(size_t(tokens) * all * d), qw(d), kw(d);
+      std::vector<float> angles(1024 * std::max(2, c.rotary));
       for (auto& v : x) v = rng.normal();
       for (auto& v : qw) v = 1 + 0.2f * rng.normal();
       for (auto& v : kw) v = 1 + 0.2f * rng.normal();
@@ -52,7 +53,8 @@ void check_rope(Context& ctx) {
       a.v_cache = lab::upload(none, c.c, {step.num_blocks, c.kv_heads, 16, d});
       a.num_heads = c.heads, a.num_kv_heads = c.kv_heads, a.head_dim = d;
       qk_norm_rope_store(ctx, a, step.how.batch);
-      const auto got = lab::download(a.qkv), k = lab::download(a.k_cache), v = lab::download(a.v_cache);
+      const auto got = lab::download(a.qkv);
+      const auto k = lab::download(a.k_cache), v = lab::download(a.v_cache);
       std::vector<double> want(x.begin(), x.end());
       std::vector<double> want_k(none.begin(), none.end()), want_v = want_k;
       for (int t = 0; t < tokens; ++t)

@@ -227,8 +227,8 @@ void rules(Lab& lab, uint64_t seed, int vocab, int rounds, int draws, float spre
       const Output cpu = on_cpu(logits, cpu_row);
       const bool kept = token >= 0 && token < vocab && expected.kept[token];
       EXPECT(kept || token == cpu.token,
-             "vocab %d spread %g round %d: drew %d, which the rules exclude (cpu %d, greedy %d T %g "
-             "k %d p %g min %g mask %d)",
+             "vocab %d spread %g round %d: drew %d, which the rules exclude (cpu %d, greedy %d "
+             "T %g k %d p %g min %g mask %d)",
              vocab, spread, round, token, cpu.token, d.row.greedy, d.row.temperature, d.row.top_k,
              d.row.top_p, d.row.min_p, !d.mask.empty());
       ++agreement.draws, agreement.same += token == cpu.token;
@@ -262,8 +262,8 @@ void invariance(Lab& lab, int vocab, int count) {
                                {pending.begin() + i, pending.begin() + i + m});
     for (int j = 0; j < m; ++j)
       EXPECT(three[j] == whole[i + j], "vocab %d row %d differs in threes", vocab, i + j);
-    EXPECT(lab.run({all[i]}, {rows[i]}, {pending[i]})[0] == whole[i], "vocab %d row %d alone differs",
-           vocab, i);
+    EXPECT(lab.run({all[i]}, {rows[i]}, {pending[i]})[0] == whole[i],
+           "vocab %d row %d alone differs", vocab, i);
   }
 }
 
@@ -398,8 +398,8 @@ void timings(Lab& lab) {
                         {"top-p 0.95, flat", &peaked, 1},
                         {"min-p 0.05, spread 3", &min_p, 3},
                         {"min-p 0.05, flat", &min_p, 1}};
-  std::printf("%-26s %9s %9s %9s   us per call; host us to enqueue, call to result\n", "vocab 151936",
-              "B=1", "B=32", "B=256");
+  std::printf("%-26s %9s %9s %9s   us per call; host us to enqueue, call to result\n",
+              "vocab 151936", "B=1", "B=32", "B=256");
   float spread = 0;
   for (const Line& line : lines) {
     if (line.spread != spread) {

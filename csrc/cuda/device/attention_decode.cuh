@@ -2,9 +2,9 @@
 
 // The decode attention kernel: one query row per DecodeItem, all query heads of a KV head at once.
 // Four warps compute, a fifth loads K and V into a ring of each (and runs ahead across units of
-// work); attention.h has the order of the sums. Scores are computed transposed, S^T = K Q^T (16 keys
-// x 8 heads), and so is the output, O^T = V^T P^T (16 columns x 8 heads): a group of up to 8 heads
-// costs no more than one.
+// work); attention.h has the order of the sums. Scores are computed transposed, S^T = K Q^T (16
+// keys x 8 heads), and so is the output, O^T = V^T P^T (16 columns x 8 heads): a group of up to 8
+// heads costs no more than one.
 
 #include "cuda/attention_decode.h"
 #include "cuda/device/decode_pipeline.cuh"
@@ -178,8 +178,8 @@ struct DecodeWorker {
   }
   // kMask: what lies beyond the row's keys may be NaN, which a weight of 0 does not cover.
   template <bool kMask>
-  __device__ __forceinline__ void add_values(uint32_t slot, const uint32_t (&weights)[kHeadTiles][2],
-                                             int key) {
+  __device__ __forceinline__ void add_values(uint32_t slot,
+                                             const uint32_t (&weights)[kHeadTiles][2], int key) {
     const int r = (lane & 7) + (lane >> 4) * 8;
     const uint32_t base = slot + r * Slot::kRowBytes,
                    x = ((lane >> 3 & 1) ^ Slot::swizzle(r)) * 16;

@@ -173,6 +173,7 @@ __global__ __launch_bounds__(kTileM * 2 + 128, 1) void wgmma_split_kernel(
       }
     }
   }
+  __syncwarp();
   // The other blocks may still read this one's sums.
   cluster_sync();
 }

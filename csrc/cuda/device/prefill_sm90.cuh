@@ -7,6 +7,7 @@
 // Blocks are persistent and take units (item, head) from a queue.
 
 #include <numeric>
+#include <type_traits>
 
 #include "cuda/device/attention_wgmma.cuh"
 #include "cuda/device/prefill_unit.cuh"
@@ -14,10 +15,10 @@
 namespace hotpath::cuda {
 
 struct PrefillSm90Params {
-  CUtensorMap q;     // [rows, all columns], box [64, 64]
+  CUtensorMap q;  // [rows, all columns], box [64, 64]
   // The cache as [row / 8, column / 64, row % 8, column % 64], box [box_rows / 8, all, 8, 64]: one
-  // copy takes a page's keys whole. With a head_dim of 96 there is one chunk of 96 columns, of which
-  // a box takes 64 (the second one 32 and zeros).
+  // copy takes a page's keys whole. With a head_dim of 96 there is one chunk of 96 columns, of
+  // which a box takes 64 (the second one 32 and zeros).
   CUtensorMap k, v;
   PrefillCommon c;
   int box_shift;  // log2(rows of a box)
@@ -193,6 +194,12 @@ struct PrefillConsumer {
   uint32_t smem;
   int wg, thread;  // warpgroup 0 or 1, thread in it
 
+  // What the warpgroup does for a unit: keys [begin, end) in tiles first .. last; positions of the
+  // warpgroup's first row and of the lane's.
+  struct Work {
+    int begin, end, first, last, wg_position, row_position;
+  };
+
   __device__ __forceinline__ uint32_t bar(int which, int stage = 0) const {
     return smem + L::kBarriers + which + 8 * stage;
   }
@@ -200,24 +207,49 @@ struct PrefillConsumer {
     if ((thread & 31) == 0) mbarrier_arrive(bar(which, stage));
   }
 
-  __device__ __forceinline__ void scores(float (&s)[kTile / 2], int stage) const {
+  // How many 64s of the last tile's keys the rows see, the last one whole: the rest would change
+  // nothing and is left out. Not the same for both warpgroups.
+  static constexpr int kParts = kTile < 128 ? 1 : (kTile + 63) / 64;
+  __device__ __forceinline__ int parts_seen(const Work& w) const {
+    const int parts = (w.wg_position + 63 - w.last * kTile) / 64 + 1;
+    return __shfl_sync(0xffffffffu, max(1, min(parts, kParts)), 0);
+  }
+  // f(number of keys, a compile-time one)
+  template <typename F>
+  __device__ __forceinline__ void with_parts(int parts, F f) const {
+    if constexpr (kParts > 1) {
+      if (parts == 1) return f(std::integral_constant<int, 64>());
+    }
+    if constexpr (kParts > 2) {
+      if (parts == 2) return f(std::integral_constant<int, 128>());
+    }
+    f(std::integral_constant<int, kTile>());
+  }
+
+  // Of the first kKeys keys of the tile.
+  template <int kKeys>
+  __device__ __forceinline__ void scores(float (&s)[kKeys / 2], int stage) const {
+    wgmma_fence();
     const uint64_t q = swizzle128_descriptor(smem + wg * (L::kQBytes / 2));
     const uint64_t k =
         swizzle128_descriptor(smem + L::kK + stage * L::kTileBytes, L::kGroupStride);
 #pragma unroll
     for (int i = 0; i < kHeadDim / 16; ++i)
-      WgmmaScores<T, kTile>::mma(s, q + (i / 4 * 8192 + i % 4 * 32) / 16,
+      WgmmaScores<T, kKeys>::mma(s, q + (i / 4 * 8192 + i % 4 * 32) / 16,
                                  k + (i / 4 * L::kChunkStride + i % 4 * 32) / 16, i > 0);
     wgmma_commit();
   }
 
+  template <int kKeys>
   __device__ __forceinline__ void values(float (&o)[kHeadDim / 2],
                                          const uint32_t (&probs)[kTile / 16][4], int stage) const {
+    wgmma_pin(o);
+    wgmma_fence();
     const uint64_t v =
         swizzle128_mn_descriptor(smem + L::kV + stage * L::kTileBytes, L::kChunkStride,
                                  L::kGroupStride);
 #pragma unroll
-    for (int j = 0; j < kTile / 16; ++j) {
+    for (int j = 0; j < kKeys / 16; ++j) {
       const uint64_t step = v + j * 2 * L::kGroupStride / 16;
       if constexpr (kHeadDim == 96) {
         WgmmaValues<T, 64>::mma(o, probs[j], step);
@@ -229,10 +261,11 @@ struct PrefillConsumer {
     wgmma_commit();
   }
 
+  template <int kKeys>
   __device__ __forceinline__ void pack(uint32_t (&probs)[kTile / 16][4],
-                                       const float (&s)[kTile / 2]) const {
+                                       const float (&s)[kKeys / 2]) const {
 #pragma unroll
-    for (int j = 0; j < kTile / 16; ++j) {
+    for (int j = 0; j < kKeys / 16; ++j) {
 #pragma unroll
       for (int i = 0; i < 4; ++i)
         probs[j][i] = pack2<T>(s[8 * j + 2 * i], s[8 * j + 2 * i + 1]);
@@ -266,16 +299,16 @@ struct PrefillConsumer {
   }
 
   // Scores of `tile` to probabilities.
-  __device__ __forceinline__ void softmax(float (&s)[kTile / 2], int tile, int row_position,
-                                          int wg_position, RowState& row,
-                                          float (&rescale)[2]) const {
+  template <int kKeys>
+  __device__ __forceinline__ void softmax(float (&s)[kKeys / 2], int tile, const Work& w,
+                                          RowState& row, float (&rescale)[2]) const {
     if constexpr (kGeneral) {
       if (p.c.softcap_in > 0) softcap_scores(p.c, s);
     }
     const int key0 = tile * kTile;
-    if (key0 + kTile - 1 > wg_position ||
-        (p.c.window > 0 && key0 <= wg_position + 63 - p.c.window))
-      mask_scores(p.c, s, key0 + thread % 4 * 2, row_position);
+    if (key0 + kKeys - 1 > w.wg_position ||
+        (p.c.window > 0 && key0 <= w.wg_position + 63 - p.c.window))
+      mask_scores(p.c, s, key0 + thread % 4 * 2, w.row_position);
     softmax_scores(p.c.exponent, s, row, rescale);
   }
 
@@ -284,6 +317,58 @@ struct PrefillConsumer {
   }
   __device__ __forceinline__ void your_turn() const {
     if constexpr (kPingPong) named_barrier_arrive(2 - wg, 256);
+  }
+
+  // The first scores. kKeys: of the tile, that the rows see at most.
+  template <int kKeys>
+  __device__ __forceinline__ void start(uint32_t (&probs)[kTile / 16][4], RowState& row,
+                                        int count, const Work& w) const {
+    float s[kKeys / 2];
+    mbarrier_wait(bar(L::kKFull, count & 1), (count >> 1) & 1);
+    scores<kKeys>(s, count & 1);
+    wgmma_wait<0>();
+    wgmma_pin(s);
+    release(L::kKEmpty, count & 1);
+    if (w.first == w.last) release(L::kQEmpty);
+    float rescale[2];
+    softmax<kKeys>(s, w.first, w, row, rescale);
+    pack<kKeys>(probs, s);
+  }
+
+  // The scores of `tile` while the probabilities of the one before, number `count`, meet V.
+  template <int kKeys>
+  __device__ __forceinline__ void step(float (&o)[kHeadDim / 2], uint32_t (&probs)[kTile / 16][4],
+                                       RowState& row, int count, int tile, const Work& w) const {
+    float s[kKeys / 2];
+    const int stage = count & 1, next = stage ^ 1;
+    mbarrier_wait(bar(L::kKFull, next), ((count + 1) >> 1) & 1);
+    my_turn();
+    scores<kKeys>(s, next);
+    wait_values(count, tile - 1, w.begin, w.end);
+    values<kTile>(o, probs, stage);
+    your_turn();
+    wgmma_wait<1>();
+    wgmma_pin(s);
+    release(L::kKEmpty, next);
+    if (tile == w.last) release(L::kQEmpty);
+    float rescale[2];
+    softmax<kKeys>(s, tile, w, row, rescale);
+    wgmma_wait<0>();
+    wgmma_pin(o);
+    release(L::kVEmpty, stage);
+#pragma unroll
+    for (int i = 0; i < kHeadDim / 2; ++i) o[i] *= rescale[i / 2 % 2];
+    pack<kKeys>(probs, s);
+  }
+
+  // The last probabilities meet V.
+  template <int kKeys>
+  __device__ __forceinline__ void finish(float (&o)[kHeadDim / 2],
+                                         const uint32_t (&probs)[kTile / 16][4], int count) const {
+    values<kKeys>(o, probs, count & 1);
+    wgmma_wait<0>();
+    wgmma_pin(o);
+    release(L::kVEmpty, count & 1);
   }
 
   __device__ void run() {
@@ -300,60 +385,35 @@ struct PrefillConsumer {
       const int begin = first_key(p.c, unit.item.position);
       const int first = begin / kTile, last = (end - 1) / kTile;
       const int wg_position = unit.item.position + wg * 64;
-      const int row_position = unit.item.position + row_in_item;
+      const Work w{begin, end, first, last, wg_position, unit.item.position + row_in_item};
 
-      float s[kTile / 2], o[kHeadDim / 2];
+      float o[kHeadDim / 2];
       uint32_t probs[kTile / 16][4];
       RowState row{{-INFINITY, -INFINITY}, {0, 0}};
-      float rescale[2];
 #pragma unroll
       for (int i = 0; i < kHeadDim / 2; ++i) o[i] = 0;
 
-      mbarrier_wait(bar(L::kKFull, count & 1), (count >> 1) & 1);
-      wgmma_fence();
-      scores(s, count & 1);
-      wgmma_wait<0>();
-      wgmma_pin(s);
-      release(L::kKEmpty, count & 1);
-      if (first == last) release(L::kQEmpty);
-      softmax(s, first, row_position, wg_position, row, rescale);
-      pack(probs, s);
-
-      for (int tile = first + 1; tile <= last; ++tile, ++count) {
-        const int stage = count & 1, next = stage ^ 1;
-        mbarrier_wait(bar(L::kKFull, next), ((count + 1) >> 1) & 1);
-        my_turn();
-        wgmma_pin(s);
-        wgmma_fence();
-        scores(s, next);
-        wait_values(count, tile - 1, begin, end);
-        wgmma_pin(o);
-        wgmma_fence();
-        values(o, probs, stage);
-        your_turn();
-        wgmma_wait<1>();
-        wgmma_pin(s);
-        release(L::kKEmpty, next);
-        if (tile == last) release(L::kQEmpty);
-        softmax(s, tile, row_position, wg_position, row, rescale);
-        wgmma_wait<0>();
-        wgmma_pin(o);
-        release(L::kVEmpty, stage);
-#pragma unroll
-        for (int i = 0; i < kHeadDim / 2; ++i) o[i] *= rescale[i / 2 % 2];
-        pack(probs, s);
+      const int parts = parts_seen(w);
+      with_parts(first == last ? parts : kParts,
+                 [&](auto keys) { start<decltype(keys)::value>(probs, row, count, w); });
+      const int whole = parts < kParts ? last - 1 : last;
+      for (int tile = first + 1; tile <= whole; ++tile, ++count)
+        step<kTile>(o, probs, row, count, tile, w);
+      if constexpr (kParts > 1) {
+        if (whole < last && first < last) {
+          if (parts == 1) {
+            step<64>(o, probs, row, count, last, w);
+          } else if constexpr (kParts > 2) {
+            step<128>(o, probs, row, count, last, w);
+          }
+          ++count;
+        }
       }
-
       wait_values(count, last, begin, end);
-      wgmma_pin(o);
-      wgmma_fence();
-      values(o, probs, count & 1);
+      with_parts(parts, [&](auto keys) { finish<decltype(keys)::value>(o, probs, count); });
+      ++count;
       float inverse[2];
       row_inverse<kGeneral>(p.c, row, unit.head, inverse);
-      wgmma_wait<0>();
-      wgmma_pin(o);
-      release(L::kVEmpty, count & 1);
-      ++count;
       store_rows<T, kHeadDim>(p.c, unit, o, row_in_item, thread % 4, inverse);
     }
   }

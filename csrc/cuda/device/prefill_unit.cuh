@@ -23,9 +23,8 @@ struct PrefillUnit {
 __device__ __forceinline__ int prefill_section_heads(const PrefillCommon& p, int head_dim) {
   const PrefillItem longest = p.items[0];
   const int64_t bytes = int64_t{longest.position + longest.num_rows} * head_dim * 4;
-  const int64_t kv_heads = p.l2_budget / bytes;
-  return static_cast<int>(kv_heads < 1 ? 1 : kv_heads > p.num_kv_heads ? p.num_kv_heads : kv_heads) *
-         p.group;
+  const int kv_heads = static_cast<int>(min(p.l2_budget / bytes, int64_t{p.num_kv_heads}));
+  return max(kv_heads, 1) * p.group;
 }
 
 __device__ __forceinline__ PrefillUnit prefill_unit(const PrefillCommon& p, int section_heads,

@@ -172,9 +172,9 @@ __device__ void append(SelectShared& s, const RowView& view, int quads, QuadAt q
 
 // Sorts the likeliest tokens, into s.sorted if there are up to kThreads, else into s.list; returns
 // how many. complete: these are all.
-__device__ inline int list_likeliest(SelectShared& s, const RowView& view, const float* block_maxima,
-                                     int blocks, const Softmax& softmax, float largest, int need,
-                                     bool& complete) {
+__device__ inline int list_likeliest(SelectShared& s, const RowView& view,
+                                     const float* block_maxima, int blocks, const Softmax& softmax,
+                                     float largest, int need, bool& complete) {
   const int t = threadIdx.x;
   const Maxima maxima(block_maxima, blocks);
   if (t == 0) s.num_blocks = 0, s.count = 0;

@@ -209,7 +209,8 @@ struct Wide {
     return __float2uint_rn(exp2_fast(exponent + static_cast<float>(bits)));
   }
   __device__ __forceinline__ double nominal_mass(int bin) const {
-    return exp2(kMassBits - bits - static_cast<double>(bin) * (double{kLog2e} / double{kBinsPerUnit}));
+    const double below = static_cast<double>(bin) * (double{kLog2e} / double{kBinsPerUnit});
+    return exp2(kMassBits - bits - below);
   }
   // The largest key whose bin is >= b. By every warp for itself.
   __device__ uint32_t bin_top(int b) const {
