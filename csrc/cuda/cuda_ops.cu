@@ -104,6 +104,7 @@ void CudaOps::reserve(const OpLimits& limits) {
   check_cuda(cudaStreamSynchronize(ctx_.stream), "reserve");
   release();
   limits_ = limits;
+  concurrent_items_ = decode_concurrency(ctx_, static_cast<int>(limits.num_kv_heads));
   // A recorded step may have more rows than the largest batch.
   const int64_t rows = std::max(limits.max_tokens, recorded_rows(limits.max_seqs));
   arrays_bytes_ = Layout(rows, max_prefill_items(limits)).decode +
@@ -135,18 +136,25 @@ void CudaOps::reserve_block_table(size_t ints) {
   block_table_ints_ = ints;
 }
 
-void CudaOps::require(const OpLimits& n) {
-  OpLimits l = limits_;
-  bool grew = false;
-  for (int64_t OpLimits::*field :
-       {&OpLimits::max_tokens, &OpLimits::max_seqs, &OpLimits::max_seqlen, &OpLimits::max_logits,
-        &OpLimits::vocab_size, &OpLimits::max_columns, &OpLimits::num_experts, &OpLimits::top_k,
-        &OpLimits::moe_intermediate, &OpLimits::num_heads, &OpLimits::head_dim}) {
-    if (n.*field <= l.*field) continue;
-    l.*field = n.*field;
-    grew = true;
-  }
-  if (grew) reserve(l);
+// Buffers never grow inside a step: recorded steps and work in flight hold their addresses.
+void CudaOps::check_reserved(const OpLimits& needed) const {
+  struct Field {
+    const char* name;
+    int64_t OpLimits::*value;
+  };
+  for (const Field& field : {Field{"max_tokens", &OpLimits::max_tokens},
+                             {"max_seqs", &OpLimits::max_seqs},
+                             {"max_seqlen", &OpLimits::max_seqlen},
+                             {"max_logits", &OpLimits::max_logits},
+                             {"vocab_size", &OpLimits::vocab_size},
+                             {"max_columns", &OpLimits::max_columns},
+                             {"num_experts", &OpLimits::num_experts},
+                             {"top_k", &OpLimits::top_k},
+                             {"moe_intermediate", &OpLimits::moe_intermediate},
+                             {"num_heads", &OpLimits::num_heads},
+                             {"head_dim", &OpLimits::head_dim}})
+    check(needed.*field.value <= limits_.*field.value, field.name, ": expected at most ",
+          limits_.*field.value, ", as reserved, received ", needed.*field.value);
 }
 
 OpLimits CudaOps::limits_of(const Batch& b) const {
@@ -170,10 +178,7 @@ void CudaOps::check_batch(const Batch& b) const {
 StepShape CudaOps::begin_step(const Batch& batch) {
   device_->make_current();
   check_batch(batch);
-  const OpLimits needed = limits_of(batch);
-  if (needed.max_tokens > limits_.max_tokens || needed.max_seqs > limits_.max_seqs ||
-      needed.max_seqlen > limits_.max_seqlen || needed.max_logits > limits_.max_logits)
-    require(needed);
+  check_reserved(limits_of(batch));
   const bool decode =
       batch.num_tokens == batch.num_seqs && batch.num_tokens > 0 &&
       static_cast<int>(batch.logits_indices.size()) == batch.num_tokens &&
@@ -336,28 +341,9 @@ void CudaOps::qk_norm_rope_store(const QkNormRopeStore& args) {
 }
 
 void CudaOps::paged_attention(const PagedAttention& args) {
-  if (args.num_heads > limits_.num_heads || args.head_dim > limits_.head_dim) {
-    // Only ops used without reserve(): the batch must be in place again after growing.
-    check(!replay_rows_ || graphs_.empty(), "attention: heads beyond what was reserved");
-    OpLimits l{};
-    l.num_heads = args.num_heads, l.head_dim = args.head_dim;
-    const bool in_step = std::exchange(in_step_, false);
-    std::vector<char> arrays(arrays_bytes_);
-    device_->copy_out(arrays.data(), arrays_, arrays.size());
-    const char* before = arrays_;
-    const size_t bytes = arrays_bytes_;
-    require(l);
-    device_->copy_in(arrays_, arrays.data(), std::min(bytes, arrays_bytes_));
-    const auto moved = [&](auto*& p) {
-      using T = std::remove_reference_t<decltype(p)>;
-      p = reinterpret_cast<T>(arrays_ + (reinterpret_cast<const char*>(p) - before));
-    };
-    moved(batch_.header), moved(batch_.input_ids), moved(batch_.positions);
-    moved(batch_.slot_mapping), moved(batch_.logits_indices), moved(batch_.decode_items);
-    moved(batch_.prefill_items);
-    batch_.last_tokens = last_tokens_;
-    in_step_ = in_step;
-  }
+  OpLimits needed{};
+  needed.num_heads = args.num_heads, needed.head_dim = args.head_dim;
+  check_reserved(needed);
   const bool known = !replay_rows_;
   cuda::paged_attention(
       ctx_, args,
@@ -378,10 +364,7 @@ void CudaOps::moe_experts(const MoeExperts& a) {
   needed.max_tokens = a.x.dim(0), needed.max_columns = a.x.dim(1);
   needed.num_experts = a.gate_up.dim(0), needed.top_k = a.topk_ids.dim(1);
   needed.moe_intermediate = a.down.dim(2);
-  if (needed.max_tokens > limits_.max_tokens || needed.max_columns > limits_.max_columns ||
-      needed.num_experts > limits_.num_experts || needed.top_k > limits_.top_k ||
-      needed.moe_intermediate > limits_.moe_intermediate)
-    require(needed);
+  check_reserved(needed);
   cuda::moe_experts(ctx_, a, moe_workspace_);
 }
 
@@ -401,9 +384,7 @@ void CudaOps::sample(const Tensor& logits, std::span<const SampleRow> rows,
   needed.max_logits = logits.dim(0), needed.vocab_size = logits.dim(1);
   for (const SampleRow& row : rows)
     needed.max_seqs = std::max<int64_t>(needed.max_seqs, row.slot + 1);
-  if (needed.max_logits > limits_.max_logits || needed.vocab_size > limits_.vocab_size ||
-      needed.max_seqs > limits_.max_seqs)
-    require(needed);
+  check_reserved(needed);
   Slot& slot = ring_[current_];
   check(slot.results.empty(), "sample: expected a ticket after every draw");
   sampler_->launch(logits, rows, last_tokens_, current_);

@@ -62,8 +62,7 @@ class CudaOps final : public Ops {
 
   const DeviceBatch& batch() const;
   void check_batch(const Batch& batch) const;
-  // Grows what a step needs beyond the reserved limits; only ops used without reserve() get here.
-  void require(const OpLimits& needed);
+  void check_reserved(const OpLimits& needed) const;
   void release();
   void upload(const Batch& batch, int64_t rows);
   void reserve_block_table(size_t ints);
@@ -89,7 +88,7 @@ class CudaOps final : public Ops {
   std::unique_ptr<SampleStage> sampler_;
 
   AttentionPlan plan_;
-  int concurrent_items_ = 0;  // of the decode attention; 0: not asked yet
+  int concurrent_items_ = 1;  // of the decode attention
   DeviceBatch batch_{};
   bool in_step_ = false;
   int64_t replay_rows_ = 0;  // rows of the graph that this step fits, or 0

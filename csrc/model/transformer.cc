@@ -125,6 +125,9 @@ class Transformer final : public Model {
     for (const LayerSpec& layer : spec_.layers) {
       limits.num_heads = std::max<int64_t>(limits.num_heads, layer.mixer.num_heads);
       limits.head_dim = std::max<int64_t>(limits.head_dim, layer.mixer.head_dim);
+      const int64_t kv_heads = layer.mixer.num_kv_heads;
+      limits.num_kv_heads =
+          limits.num_kv_heads ? std::min(limits.num_kv_heads, kv_heads) : kv_heads;
     }
     ops_.reserve(limits);
   }

@@ -110,6 +110,7 @@ struct OpLimits {
   int64_t max_columns;                           // widest activation row
   int64_t num_experts, top_k, moe_intermediate;  // 0 without MoE
   int64_t num_heads, head_dim;                   // the most of any layer
+  int64_t num_kv_heads;                          // the fewest of any layer; a hint for speed
 };
 
 class Ops {

@@ -20,7 +20,7 @@ OpLimits limits_of(const AttentionShape& s) {
     l.max_tokens += q.q_len;
     l.max_seqlen = std::max<int64_t>(l.max_seqlen, q.past + q.q_len);
   }
-  l.num_heads = s.heads, l.head_dim = s.head_dim;
+  l.num_heads = s.heads, l.head_dim = s.head_dim, l.num_kv_heads = s.kv_heads;
   l.max_columns = (s.heads + 2 * s.kv_heads) * s.head_dim;
   return l;
 }
@@ -186,7 +186,19 @@ void add_attention_cases(std::vector<Case>& cases) {
                                             {255, 1}, {33, 129}, {31, 1}};
   const std::vector<SequenceShape> lengths = {{511, 1},  {512, 1},  {513, 1},     {1023, 1},
                                               {1024, 1}, {2500, 3}, {3000, 2, 0}, {4095, 1}};
+  // Few rows with many keys: a device cuts them to keep busy, whole chunks of up to 2048 keys each,
+  // or into splits where all have few.
+  const std::vector<SequenceShape> few = {{6000, 1}}, long_rows = {{19000, 1}, {70, 2, 0}, {9000, 1}};
+  const std::vector<SequenceShape> short_rows = {{600, 1}, {64, 1}, {1, 1}, {130, 1}};
   for (DType cache : {DType::kBF16, DType::kF16}) {
+    for (const auto& rows : {few, long_rows, short_rows}) {
+      cases.push_back(attention_case({14, 2, 64, 16, 0, cache, rows}, "cut"));
+      cases.push_back(attention_case({8, 2, 128, 16, 0, cache, rows}, "cut"));
+      cases.push_back(attention_case({8, 2, 128, 32, 5000, cache, rows}, "cut"));
+      cases.push_back(attention_case({2, 1, 256, 16, 500, cache, rows}, "cut"));
+    }
+    cases.push_back(attention_invariance({4, 2, 64, 16, 0, cache, long_rows}));
+    cases.push_back(attention_invariance({8, 2, 128, 16, 9500, cache, {{19000, 1}, {600, 1}, {9000, 1}}}));
     cases.push_back(attention_case({14, 2, 64, 16, 0, cache, steps}, "steps"));
     cases.push_back(attention_case({8, 8, 64, 32, 0, cache, steps}, "steps"));
     cases.push_back(attention_case({8, 1, 64, 16, 70, cache, steps}, "steps"));

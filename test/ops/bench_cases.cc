@@ -73,6 +73,7 @@ Case attention_bench(const char* label, const Heads& h, DType cache,
   c.limits.max_tokens = tokens, c.limits.max_seqlen = longest;
   c.limits.max_seqs = static_cast<int64_t>(sequences.size());
   c.limits.num_heads = h.heads, c.limits.head_dim = h.head_dim;
+  c.limits.num_kv_heads = h.kv_heads;
   const int64_t copies =
       where == Where::kCpu ? 1 : std::clamp<int64_t>(static_cast<int64_t>(192e6 / c.bytes), 1, 64);
   c.body = [=](Run& run) {

@@ -62,7 +62,8 @@ constexpr OpLimits kSmallLimits = {.max_tokens = 512,
                                    .top_k = 0,
                                    .moe_intermediate = 0,
                                    .num_heads = 16,
-                                   .head_dim = 128};
+                                   .head_dim = 128,
+                                   .num_kv_heads = 2};
 
 // What a case's body gets: an Ops, memory on its device, and the checks.
 class Run {

@@ -380,6 +380,7 @@ struct PrefillConsumer {
       mbarrier_wait(bar(L::kQFull), turn & 1);
       const PrefillUnit unit =
           *reinterpret_cast<PrefillUnit*>(__cvta_shared_to_generic(smem + L::kUnit));
+      __syncwarp();  // before lane 0 lets the next one in
       if (unit.head < 0) break;
       const int end = unit.item.position + unit.item.num_rows;
       const int begin = first_key(p.c, unit.item.position);
