@@ -5,7 +5,7 @@
  *
  *   node bench/run.mjs decode --model llama-3.1-8b --device cuda --batch 1,32 --peak 4.26
  */
-import { Fnv, knownPeak, median, randomIds, readFlags, report, rounded } from './lib/bench.js';
+import { Fnv, median, randomIds, readFlags, report, rounded } from './lib/bench.js';
 import { BenchModel } from './lib/model.js';
 import { measurePeaks } from './lib/probe.js';
 
@@ -17,22 +17,24 @@ interface Decoded {
   /** Prompts, generation and what lies between. */
   wholePerSecond: number;
   hash: string;
-  /** Bytes per second, probed beside the round; null where that was done elsewhere. */
-  probe: number | null;
+  /** Bytes per second that the device reads at most. */
+  probe: number;
 }
 
 const flags = readFlags();
 const onCpu = flags.info.kind === 'cpu';
+const device = onCpu ? 'cpu' : `cuda:${flags.info.index}`;
 const maxModelLen = flags.prompt + flags.generate;
+// A GPU is probed once, before the model takes its memory; a CPU's rate changes from minute to minute.
+const peak = flags.peak ?? (onCpu ? null : measurePeaks(device, 0).readMedianGBs / 1000);
 const model = await BenchModel.load(flags, {
   maxModelLen,
   maxRunningSeqs: Math.max(...flags.batch),
 });
-const peak = onCpu ? flags.peak : knownPeak(flags);
 
 async function measure(prompts: number[][]): Promise<Decoded> {
   const probe =
-    onCpu && peak === null ? measurePeaks(flags.threads).readMedianGBs * 1e9 : peak && peak * 1e12;
+    peak === null ? measurePeaks(device, flags.threads).readMedianGBs * 1e9 : peak * 1e12;
   const { started, ended, ids, full } = await model.run(prompts, flags.generate);
   if (full === null || full.end.tokens === full.begin.tokens)
     throw new Error(`--generate ${flags.generate}: no step had all ${prompts.length} sequences`);
@@ -71,11 +73,10 @@ for (const batch of flags.batch) {
       4,
     ),
     read_tb_per_s: rounded(of((r) => r.bytesPerSecond) * 1e-12, 4),
-    ...(results[0]!.probe !== null && {
-      peak_tb_per_s: rounded(of((r) => r.probe!) * 1e-12, 4),
-      percent_of_peak: rounded(100 * of((r) => r.bytesPerSecond / r.probe!), 1),
-    }),
+    peak_tb_per_s: rounded(of((r) => r.probe) * 1e-12, 4),
+    percent_of_peak: rounded(100 * of((r) => r.bytesPerSecond / r.probe), 1),
     with_prefill_tokens_per_s: rounded(of((r) => r.wholePerSecond)),
+    logits_hash: await model.logitsHash(prompts, 4),
     // More than one: rounds differ, which no engine should.
     hash: hashes.join(' '),
   });

@@ -6,8 +6,12 @@
 #   bench/gpu.sh tests OUT [STAGES]      the tests on DEVICE=cuda with the addon in build/Release as it is
 #                                        (default ops,golden,engine,api)
 #   bench/gpu.sh bench OUT [PARTS]       models and serving (default qwen2.5-0.5b,llama-3.1-8b,qwen3-30b-a3b-12l,
-#                                        prefill,serving,load); lines in OUT/bench.jsonl. PEAK=4.26: the device's TB/s
+#                                        prefill,serving,load); lines in OUT/bench.jsonl. PEAK=4.26: the device's TB/s, if it
+#                                        is not to be probed
+#   bench/gpu.sh ops OUT                 every op alone: OUT/ops.json
 #   bench/gpu.sh peers OUT               the same kernels in PyTorch: OUT/torch_kernels.json
+#
+# bench/collect.mjs OUT puts ops, bench and peers of one run together.
 #
 # goldens and peers need torch, goldens and train transformers too. Each ends with a short table. LIMIT: seconds for
 # each part of tests and bench (default 150).
@@ -66,8 +70,8 @@ bench() {
     [ "${PIPESTATUS[0]}" = 0 ] || { echo "FAILED: $*"; tail -n 5 "$out/bench.err"; failed=1; }
     node -e "
       const keys = ['batch', 'prompt_tokens', 'tokens_per_s', 'step_ms', 'read_tb_per_s',
-        'percent_of_peak', 'tflop_per_s', 'wall_s', 'js_thread_percent_of_core', 'load_s',
-        'load_gb_per_s', 'load_to_first_token_s', 'process_to_end_s', 'hash'];
+        'percent_of_peak', 'tflop_per_s', 'percent_of_probe', 'wall_s', 'js_thread_percent_of_core', 'load_s',
+        'load_gb_per_s', 'load_to_first_token_s', 'process_to_end_s', 'logits_hash', 'hash'];
       for (const line of require('fs').readFileSync(process.argv[1], 'utf8').split('\n')) {
         if (!line.startsWith('{')) continue;
         const row = JSON.parse(line);
@@ -89,11 +93,21 @@ bench() {
   return $failed
 }
 
+ops() {
+  timeout "$limit" build/Release/hotpath_ops --bench --json --device cuda:0 > "$out/ops.json" || return 1
+  node bench/collect.mjs "$out" | node -e "
+    const { peaks, ops } = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+    console.log('peaks', JSON.stringify(peaks));
+    for (const { name, us, tb_per_s, tflop_per_s, percent_of_peak, of_torch } of ops)
+      console.log(name.padEnd(70), us, 'us', tb_per_s, 'TB/s', tflop_per_s, 'TFLOP/s', percent_of_peak, '%',
+        of_torch ?? '');"
+}
+
 peers() {
   timeout 80 python3 bench/peers/torch_kernels.py --out "$out/torch_kernels.json" 2>&1
 }
 
 case $command in
-  goldens | train | tests | bench | peers) "$command" "${@:3}" ;;
+  goldens | train | tests | bench | ops | peers) "$command" "${@:3}" ;;
   *) usage ;;
 esac

@@ -15,6 +15,9 @@ const asked = process.argv.some((argument) => /^--(prompt|batch)\b/.test(argumen
 const usual = onCpu
   ? [[128, 1] as const, [512, 1] as const]
   : [[512, 32] as const, [4096, 1] as const];
+const device = onCpu ? 'cpu' : `cuda:${flags.info.index}`;
+// A GPU is probed once, before the model takes its memory; a CPU's rate changes from minute to minute.
+const gpuPeak = onCpu ? null : measurePeaks(device, 0).gflops * 1e9;
 const shapes = asked ? flags.batch.map((batch) => [flags.prompt, batch] as const) : usual;
 
 const longest = Math.max(...shapes.map(([tokens]) => tokens));
@@ -29,7 +32,8 @@ for (const [promptTokens, batch] of shapes) {
   );
   const flops = batch * model.prefillFlops(promptTokens);
   const measure = async () => {
-    const probe = onCpu && flags.peak === null ? measurePeaks(flags.threads).gflops * 1e9 : null;
+    const probe =
+      onCpu && flags.peak === null ? measurePeaks(device, flags.threads).gflops * 1e9 : gpuPeak;
     const { started, ended, ids } = await model.run(prompts, 1);
     const hash = String(ids.reduce((sum, own) => sum.add(own), new Fnv()));
     return { seconds: (ended - started) / 1000, probe, hash };
@@ -51,6 +55,7 @@ for (const [promptTokens, batch] of shapes) {
       probe_tflop_per_s: rounded(median(probes.map(({ probe }) => probe)) * 1e-12, 3),
       percent_of_probe: rounded(100 * median(probes.map(({ share }) => share)), 1),
     }),
+    logits_hash: await model.logitsHash(prompts, 1),
     hash: [...new Set(rounds.map(({ hash }) => hash))].join(' '),
   });
 }

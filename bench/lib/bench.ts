@@ -21,7 +21,7 @@ export interface Flags {
   threads: number;
   rounds: number;
   dtype: 'bf16' | 'f16' | 'f32';
-  /** Bytes per second the device can read, in TB/s; null: look into the results of the ops bench. */
+  /** What the device reads at most, in TB/s; null: it is probed. */
   peak: number | null;
   save: boolean;
 }
@@ -123,15 +123,6 @@ function resultsFile(name: string, device: string): string {
   const slug = device.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
   const folder = fileURLToPath(new URL('../results', import.meta.url));
   return join(folder, name.replace('*', slug.replaceAll(/^-|-$/g, '')));
-}
-
-/** TB/s that the device of the flags reads: --peak, else what the saved ops bench measured on such a one. */
-export function knownPeak({ peak, info }: Flags): number | null {
-  if (peak !== null) return peak;
-  const file = resultsFile('ops-*.json', info.name);
-  if (!existsSync(file)) return null;
-  const { read_gb_s } = JSON.parse(readFileSync(file, 'utf8')) as { read_gb_s?: number };
-  return read_gb_s === undefined ? null : read_gb_s / 1000;
 }
 
 /** Prints the line, and with --save appends it to bench/results/<bench>-<device>.jsonl. */

@@ -10,7 +10,7 @@ import type { LoadOptions } from '../../lib/index.js';
 import type { ModelSpec } from '../../lib/models/spec.js';
 import type { NativeSamplingParams } from '../../lib/native.js';
 import { openCheckpoint } from '../../lib/weights/index.js';
-import { dummyOptions, type Flags } from './bench.js';
+import { dummyOptions, type Flags, Fnv } from './bench.js';
 
 const greedy: Omit<NativeSamplingParams, 'maxTokens'> = {
   temperature: 0,
@@ -46,6 +46,8 @@ export interface Run {
   ended: number;
   /** Generated ids of each sequence. */
   ids: number[][];
+  /** Of those ids; empty where none were asked for. */
+  logprobs: number[][];
   /**
    * The time in which every sequence decoded, from the delivery with the last first token to the one with the first
    * last token; null where there is none.
@@ -70,10 +72,25 @@ export class BenchModel {
     return this.parts.native.close();
   }
 
-  /** All prompts at once, greedily, each to `maxTokens`. */
-  run(prompts: number[][], maxTokens: number): Promise<Run> {
+  /**
+   * FNV-1a over the bits of the chosen tokens' logprobs, each of which depends on its whole row of logits: equal logits
+   * have equal hashes.
+   */
+  async logitsHash(prompts: number[][], maxTokens: number): Promise<string> {
+    const { logprobs } = await this.run(prompts, maxTokens, 0);
+    return String(
+      logprobs.reduce((hash, own) => {
+        const { buffer } = Float32Array.from(own);
+        return hash.add(new Uint32Array(buffer));
+      }, new Fnv()),
+    );
+  }
+
+  /** All prompts at once, greedily, each to `maxTokens`. `numLogprobs`: -1 for none. */
+  run(prompts: number[][], maxTokens: number, numLogprobs = -1): Promise<Run> {
     const { native, mailbox } = this.parts;
     const ids: number[][] = prompts.map(() => []);
+    const logprobs: number[][] = prompts.map(() => []);
     let waitingForFirst = prompts.length;
     let finished = 0;
     let finishedBefore = 0;
@@ -91,7 +108,7 @@ export class BenchModel {
         finishedBefore = finished;
         if (finished < prompts.length) return;
         mailbox.deliver = deliver;
-        resolve({ started, ended: moment.time, ids, full });
+        resolve({ started, ended: moment.time, ids, logprobs, full });
       };
       for (const [i, prompt] of prompts.entries()) {
         const own = ids[i]!;
@@ -99,6 +116,7 @@ export class BenchModel {
           onTokens: (event) => {
             if (own.length === 0) waitingForFirst--;
             own.push(...event.tokens);
+            if (event.logprobs) logprobs[i]!.push(...event.logprobs);
             tokens += event.tokens.length;
           },
           onPromptLogprobs: () => {},
@@ -107,7 +125,7 @@ export class BenchModel {
             if (event.finish === 'error') reject(event.error);
           },
         });
-        native.submit(id, Int32Array.from(prompt), { ...greedy, maxTokens });
+        native.submit(id, Int32Array.from(prompt), { ...greedy, maxTokens, numLogprobs });
       }
     });
   }

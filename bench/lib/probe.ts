@@ -1,4 +1,4 @@
-/** What the CPU can do at most, by the native probes: hotpath_ops reads memory and multiplies registers. */
+/** What a device can do at most, by the native probes: hotpath_ops streams memory and multiplies. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,11 +12,11 @@ export interface Peaks {
   gflops: number;
 }
 
-/** Some seconds on `threads` threads; nothing else may run meanwhile. */
-export function measurePeaks(threads: number): Peaks {
-  if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build:native`);
+/** Some seconds; nothing else may run meanwhile. `device`: "cpu" or "cuda:<index>"; `threads`: of a CPU. */
+export function measurePeaks(device: string, threads: number): Peaks {
+  if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build:native, or build:cuda`);
   // The filter matches no case: only the probes run.
-  const args = ['--bench', '--json', '--device', 'cpu', '--filter', 'only the probes'];
+  const args = ['--bench', '--json', '--device', device, '--filter', 'only the probes'];
   args.push('--threads', String(threads));
   const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8' });
   if (status !== 0) throw new Error(`${program} ended with ${status}: ${stderr}`);

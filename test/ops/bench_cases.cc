@@ -142,6 +142,12 @@ void add_cuda_benches(std::vector<Case>& cases) {
                                        {"down", 896, 4864},
                                        {"lm_head", 151936, 896, false, true}},
                                       {14, 2, 64}}};
+  // As bench/peers/torch_kernels.py has them, for bench/collect.mjs to put side by side.
+  for (int64_t m : {1, 8, 32, 128, 512, 2048, 8192})
+    for (const Matrix& l :
+         {Matrix{"", 4096, 4096}, Matrix{"", 28672, 4096}, Matrix{"", 4096, 14336},
+          Matrix{"", 9728, 896}, Matrix{"", 151936, 896}, Matrix{"", 6144, 4096}})
+      cases.push_back(gemm_bench("plain", l, m, DType::kBF16, Where::kCuda));
   for (const Model& model : models) {
     for (int64_t m : {1, 8, 32, 64, 128, 256, 512, 2048, 8192})
       for (const Matrix& l : model.matrices)
@@ -153,6 +159,7 @@ void add_cuda_benches(std::vector<Case>& cases) {
     };
     add("prefill 1 x 2k", {{0, 2048}});
     add("prefill 1 x 8k", {{0, 8192}});
+    add("prefill 1 x 32k", {{0, 32768}});
     add("prefill 512 after 7.5k", {{7680, 512}});
     add("prefill 16 x 512", std::vector<SequenceShape>(16, {0, 512}));
     add("decode 1 x 1k", decode(1, 1024));

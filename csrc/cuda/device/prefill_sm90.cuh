@@ -50,6 +50,17 @@ struct PrefillLayout {
 
 inline constexpr int kPrefillSm90Threads = 3 * 128;
 
+// A warp's copy of the unit in shared memory. Only lane 0 reads, which also is the one that says
+// when the place is free again; the others have it from lane 0.
+__device__ __forceinline__ PrefillUnit take_unit(uint32_t slot, int lane) {
+  PrefillUnit unit{};
+  if (lane == 0) unit = *reinterpret_cast<PrefillUnit*>(__cvta_shared_to_generic(slot));
+  for (int32_t* part : {&unit.item.seq, &unit.item.row_begin, &unit.item.num_rows,
+                        &unit.item.position, &unit.head})
+    *part = __shfl_sync(0xffffffffu, *part, 0);
+  return unit;
+}
+
 // The warps that load: K, with Q and the queue, and V.
 template <int kHeadDim, int kTile>
 struct PrefillProducer {
@@ -171,8 +182,8 @@ struct PrefillProducer {
     int count = 0;
     for (int turn = 0;; ++turn) {
       mbarrier_wait(bar(L::kUnitFull, turn & 1), (turn >> 1) & 1);
-      const PrefillUnit unit = *slot(1 + (turn & 1));
-      __syncwarp();
+      const PrefillUnit unit =
+          take_unit(smem + L::kUnit + (1 + (turn & 1)) * sizeof(PrefillUnit), lane);
       if (unit.head < 0) break;
       if (lane == 0) mbarrier_arrive(bar(L::kUnitEmpty, turn & 1));
       const Keys k = keys_of(unit, max_blocks);
@@ -378,9 +389,7 @@ struct PrefillConsumer {
     int count = 0;
     for (int turn = 0;; ++turn) {
       mbarrier_wait(bar(L::kQFull), turn & 1);
-      const PrefillUnit unit =
-          *reinterpret_cast<PrefillUnit*>(__cvta_shared_to_generic(smem + L::kUnit));
-      __syncwarp();  // before lane 0 lets the next one in
+      const PrefillUnit unit = take_unit(smem + L::kUnit, thread % 32);
       if (unit.head < 0) break;
       const int end = unit.item.position + unit.item.num_rows;
       const int begin = first_key(p.c, unit.item.position);
