@@ -1,13 +1,13 @@
-// node bench/run.mjs <decode|prefill|serving|load|ops|text> [--flag value ...]: runs bench/<name>.ts over lib as it is,
-// without a build step of its own. The addon must have been built (npm run build:native).
+// node bench/run.mjs <decode|prefill|serving|load|ops|serve-load|text> [--flag value ...]: runs bench/<name>.ts (a dash
+// is an underscore there) over lib as it is, without a build step of its own. The addon must have been built (npm run build:native).
 import { existsSync } from 'node:fs';
 import { register } from 'node:module';
 
 const name = process.argv[2] ?? '';
-const file = new URL(`./${name}.ts`, import.meta.url);
+const file = new URL(`./${name.replaceAll('-', '_')}.ts`, import.meta.url);
 if (!/^[a-z-]+$/.test(name) || !existsSync(file)) {
   process.stderr.write(
-    `usage: node bench/run.mjs <decode|prefill|serving|load|ops|text>, received '${name}'\n`,
+    `usage: node bench/run.mjs <decode|prefill|serving|load|ops|serve-load|text>, received '${name}'\n`,
   );
   process.exit(2);
 }

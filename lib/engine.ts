@@ -4,18 +4,15 @@ import { devicesOf, type EngineParts, loadParts } from './engine/load.js';
 import { fromNative, invalidRequest } from './errors.js';
 import { engineClosed } from './generation.js';
 import { GenerationGroup } from './generations.js';
+import { InFlight, type Ticket } from './in-flight.js';
 import type { LoadOptions } from './options.js';
+import { refuseAdapters } from './request/adapter.js';
 import { parseChat, parseTemplateFields } from './request/chat.js';
 import { parseCompletion, parseDetokenize, parseTokenize } from './request/completions.js';
+import { refuseConstraint } from './request/constraint.js';
 import { type CommonFields, checkVocabulary } from './request/fields.js';
-import {
-  needsTokenizer,
-  type Prepared,
-  planChat,
-  planCompletion,
-  renderChat,
-  type TextModel,
-} from './request/plan.js';
+import { needsTokenizer, type Prepared, planChat, planCompletion } from './request/plan.js';
+import { renderChat, type TextModel } from './request/render.js';
 import { describe, isObject, isSignal } from './request/validate.js';
 import { chatChunks, chatCompletion } from './response/chat.js';
 import { type ResponseContext, responseContext } from './response/common.js';
@@ -96,6 +93,7 @@ export class Engine implements AsyncDisposable {
   readonly device: string;
 
   readonly #parts: EngineParts;
+  readonly #inFlight = new InFlight();
   #closing: Promise<void> | null = null;
 
   /** @internal See {@link Engine.load}. */
@@ -116,7 +114,8 @@ export class Engine implements AsyncDisposable {
 
   /**
    * Answers a conversation. Without `stream` a promise of the whole answer; with `stream: true` an async
-   * iterable of chunks. Reasoning and tool calls stay in the content as the model writes them.
+   * iterable of chunks. Reasoning and tool calls are taken out of the content by the parsers that fit the model
+   * (options `reasoningParser` and `toolParser`).
    */
   chatCompletions(
     body: ChatCompletionRequestStreaming,
@@ -134,9 +133,11 @@ export class Engine implements AsyncDisposable {
     body: ChatCompletionRequest,
     options?: RequestOptions,
   ): Promise<ChatCompletion> | ResponseStream<ChatCompletionChunk> {
-    const context = this.#start(options, () =>
-      planChat(parseChat(body), this.#text('messages'), this.#parts.facts),
-    );
+    const context = this.#start(options, () => {
+      const fields = parseChat(body);
+      const text = this.#text('messages');
+      return { fields, plan: () => planChat(fields, text, this.#parts.facts) };
+    });
     return body?.stream === true ? streamed(context, chatChunks) : whole(context, chatCompletion);
   }
 
@@ -154,9 +155,10 @@ export class Engine implements AsyncDisposable {
     body: CompletionRequest,
     options?: RequestOptions,
   ): Promise<Completion> | ResponseStream<CompletionChunk> {
-    const context = this.#start(options, () =>
-      planCompletion(parseCompletion(body), this.#parts.text, this.#parts.facts),
-    );
+    const context = this.#start(options, () => {
+      const fields = parseCompletion(body);
+      return { fields, plan: () => planCompletion(fields, this.#parts.text, this.#parts.facts) };
+    });
     return body?.stream === true ? streamed(context, completionChunks) : whole(context, completion);
   }
 
@@ -166,7 +168,7 @@ export class Engine implements AsyncDisposable {
     const isChat = isObject(body) && 'messages' in body;
     const text = this.#text(isChat ? 'messages' : 'prompt');
     const ids = isChat
-      ? await renderChat(parseTemplateFields(body), text)
+      ? (await renderChat(parseTemplateFields(body), text)).ids
       : await encode(text, parseTokenize(body));
     return { tokens: [...ids], count: ids.length, max_model_len: this.maxModelLen };
   }
@@ -178,6 +180,19 @@ export class Engine implements AsyncDisposable {
     const { tokenizer } = this.#text('tokens');
     checkVocabulary(tokens, this.#parts.facts.vocabSize, 'tokens');
     return { text: tokenizer.decode(tokens, { skipSpecialTokens }) };
+  }
+
+  /**
+   * Ends the request with this `rid` (or, where it gave none, with the `id` of its response): its answer ends
+   * with the finish_reason "abort" and what it has so far. False where no such request is in flight.
+   */
+  abort(rid: string): boolean {
+    return this.#inFlight.abort(rid);
+  }
+
+  /** As {@link Engine.abort}, for all requests in flight; returns how many there were. */
+  abortAll(): number {
+    return this.#inFlight.abortAll();
   }
 
   /** A snapshot; waits for nothing. */
@@ -208,19 +223,39 @@ export class Engine implements AsyncDisposable {
   /** Validates and tokenises, then submits everything in one go. */
   async #start<Fields extends CommonFields>(
     options: RequestOptions | undefined,
-    plan: () => Promise<Prepared<Fields>>,
+    read: () => { fields: Fields; plan: () => Promise<Prepared<Fields>> },
   ): Promise<ResponseContext<Fields>> {
     const signal = signalOf(options);
     signal?.throwIfAborted();
     this.#checkOpen();
+    const { fields, plan } = read();
+    refuseAdapters(fields, this.#parts.servedName);
+    refuseConstraint(fields);
+    const ticket = this.#inFlight.enter(fields.rid);
+    try {
+      return await this.#submit(ticket, plan, signal);
+    } catch (error) {
+      ticket.leave();
+      throw error;
+    }
+  }
+
+  async #submit<Fields extends CommonFields>(
+    ticket: Ticket,
+    plan: () => Promise<Prepared<Fields>>,
+    signal: AbortSignal | undefined,
+  ): Promise<ResponseContext<Fields>> {
+    const started = performance.now();
     const prepared = await plan();
     // Tokenising takes its time: the engine may be closed by now, or the request be given up.
     signal?.throwIfAborted();
     this.#checkOpen();
     const { text, servedName } = this.#parts;
     const tokenizer = text?.tokenizer ?? null;
-    const group = new GenerationGroup(prepared.plans, { ...this.#parts, tokenizer }, signal);
-    return responseContext({ prepared, group, tokenizer, servedName });
+    const backend = { ...this.#parts, tokenizer };
+    const group = new GenerationGroup(prepared.plans, backend, { signal, onEnd: ticket.leave });
+    ticket.onAbort(() => group.abort());
+    return responseContext({ id: ticket.id, started, prepared, group, tokenizer, servedName });
   }
 
   #text(param: string): TextModel {

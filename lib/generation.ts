@@ -1,14 +1,17 @@
 /**
- * One choice in flight: token ids come in from the mailbox, text comes out. What nobody has taken yet grows
- * by the text itself, however slowly it is read, so that a reader who stops slows nothing down.
+ * One choice in flight: token ids come in from the mailbox, text comes out, taken apart into reasoning, content
+ * and tool calls. What nobody has taken yet grows by the text itself, however slowly it is read, so that a reader
+ * who stops slows nothing down.
  */
 import { EngineError } from './errors.js';
 import type { FinishEvent, Receiver, TokenEvent } from './mailbox.js';
+import { addContent, addEvents } from './message-events.js';
+import type { MessageEvent, MessageParser } from './parse/types.js';
 import type { Plan } from './request/plan.js';
 import { IncrementalDetokenizer } from './text/detokenize.js';
-import { StopStrings } from './text/stop-strings.js';
+import { type StopFound, Stops } from './text/stops.js';
 import type { Tokenizer } from './text/tokenizer.js';
-import type { FinishReason } from './types.js';
+import { type NativeRequest, ThinkingBudget } from './thinking-budget.js';
 
 /** A token with its logprob and the likeliest ones at its place. */
 export interface Score {
@@ -19,20 +22,23 @@ export interface Score {
   offset: number;
 }
 
-/**
- * What has come since the last `take`. Reasoning and tool-call parsers (lib/parse) belong between the stop
- * strings and this: they would split `content` into more fields.
- */
+/** What has come since the last `take`. */
 export interface Output {
-  content: string;
+  /** In their order, neighbours of one kind joined. Without parsers only content. */
+  events: MessageEvent[];
   tokenIds: number[];
   /** Empty when no logprobs were asked for. */
   scores: Score[];
 }
 
+export type FinishReason = 'stop' | 'length' | 'tool_calls' | 'abort';
+
 export interface Finish {
   reason: FinishReason;
+  /** Null also where the answer ends in tool calls. */
   matchedStop: number | string | null;
+  /** What a stop_regex matched. */
+  matchedText: string | null;
   routedExperts: Int32Array | null;
 }
 
@@ -41,13 +47,19 @@ export interface GenerationEvents {
   changed(generation: Generation): void;
   /** A stop string was found: native code need not go on. */
   stopped(generation: Generation): void;
+  /** `generation.request` is another one: it takes the place of the one that runs. */
+  restarted(generation: Generation): void;
 }
 
 export class Generation implements Receiver {
   readonly plan: Plan;
+  /** What native code is asked for now. */
+  request: NativeRequest;
   completionTokens = 0;
   /** Prompt tokens that came from the prefix cache. */
   cachedTokens = 0;
+  /** Of all generated tokens that have one. */
+  logprobSum = 0;
   /** Null until the end. */
   finish: Finish | null = null;
   error: EngineError | null = null;
@@ -56,36 +68,54 @@ export class Generation implements Receiver {
 
   readonly #events: GenerationEvents;
   readonly #detokenizer: IncrementalDetokenizer | null;
-  readonly #stops: StopStrings;
+  readonly #stops: Stops;
+  readonly #parser: MessageParser | null;
+  readonly #budget: ThinkingBudget | null;
   readonly #stopTokens: ReadonlySet<number>;
   /** The last token, when it is a stop token: whether its text is shown is known at the end. */
   #heldToken: number | null = null;
   /** UTF-16 units of text so far, what the stop strings hold back included. */
   #decoded = 0;
-  #output: Output = { content: '', tokenIds: [], scores: [] };
+  /** Where the text of each token began; kept where a parser says how much of it is reasoning. */
+  readonly #tokenStarts: number[] = [];
+  #calls = false;
+  #output: Output = { events: [], tokenIds: [], scores: [] };
 
   constructor(plan: Plan, tokenizer: Tokenizer | null, events: GenerationEvents) {
-    const { text, params } = plan;
+    const { text, params, message, promptIds } = plan;
     this.plan = plan;
+    this.request = { promptIds, params };
     this.#events = events;
     this.#detokenizer =
       tokenizer &&
       new IncrementalDetokenizer(tokenizer, {
         skipSpecialTokens: text.skipSpecialTokens,
         continues: text.continues,
+        keep: message?.markers,
       });
-    this.#stops = new StopStrings(text.stops, { include: text.keepStop });
+    this.#stops = new Stops({ stops: text.stops, regexes: text.regexes, include: text.keepStop });
+    this.#parser = message?.createParser() ?? null;
+    this.#budget = message?.thinkingLimit ? new ThinkingBudget(message.thinkingLimit) : null;
     this.#stopTokens = new Set(params.ignoreEos ? [] : params.stopTokenIds);
+    // A budget of nothing, and a prompt that has opened the block.
+    if (this.#thinkingIsSpent()) this.#closeThinking();
   }
 
   get done(): boolean {
     return this.finish !== null || this.error !== null;
   }
 
+  /** Up to and including the one that ends the reasoning; all, as long as none does. */
+  get reasoningTokens(): number {
+    if (this.#parser === null) return 0;
+    const end = this.#parser.reasoningEnd;
+    return end === null ? this.completionTokens : countBelow(this.#tokenStarts, end);
+  }
+
   /** The output since the last call. */
   take(): Output {
     const output = this.#output;
-    this.#output = { content: '', tokenIds: [], scores: [] };
+    this.#output = { events: [], tokenIds: [], scores: [] };
     return output;
   }
 
@@ -97,9 +127,15 @@ export class Generation implements Receiver {
 
   onTokens(event: TokenEvent): void {
     if (this.done) return;
-    this.cachedTokens = event.cachedTokens;
-    for (let i = 0; i < event.tokens.length && !this.done; i++) this.#onToken(event, i);
+    const { request } = this;
+    // A request that goes on from another one finds its own tokens in the cache.
+    if (request.promptIds === this.plan.promptIds) this.cachedTokens = event.cachedTokens;
+    for (let i = 0; i < event.tokens.length; i++) {
+      this.#onToken(event, i);
+      if (this.done || this.request !== request) break;
+    }
     if (this.done) this.#events.stopped(this);
+    else if (this.request !== request) this.#events.restarted(this);
     this.#events.changed(this);
   }
 
@@ -110,8 +146,17 @@ export class Generation implements Receiver {
       return;
     }
     const matched = event.finish === 'stop' ? event.matchedToken : null;
-    if (this.#heldToken !== matched || this.plan.text.keepStop) this.#releaseHeldToken();
+    const shown = this.plan.text.keepStop || this.plan.message?.endMarkers.has(matched ?? -1);
+    if (this.#heldToken !== matched || shown) this.#releaseHeldToken();
     if (!this.done) this.#endText(matched, '', event.finish, event.routedExperts);
+    this.#events.changed(this);
+  }
+
+  /** Ends it where it is, with what has come. */
+  abort(): void {
+    if (this.done) return;
+    this.#releaseHeldToken();
+    if (!this.done) this.#endText(null, '', 'abort');
     this.#events.changed(this);
   }
 
@@ -126,14 +171,22 @@ export class Generation implements Receiver {
     this.#releaseHeldToken();
     if (this.done) return;
     const id = event.tokens[i]!;
-    this.completionTokens++;
-    this.#output.tokenIds.push(id);
-    if (event.logprobs) this.#output.scores.push(scoreAt(event, i, this.#decoded));
+    if (event.logprobs) this.logprobSum += event.logprobs[i]!;
+    this.#count(id, event.logprobs && scoreAt(event, i, this.#decoded));
     const { stopTokens, keepStop } = this.plan.text;
     const stop = stopTokens.get(id);
     if (stop !== undefined) this.#endText(stop, keepStop ? stop : '');
     else if (this.#stopTokens.has(id)) this.#heldToken = id;
     else this.#appendToken(id);
+    if (this.#thinkingIsSpent()) this.#closeThinking();
+  }
+
+  #count(id: number, score: Score | null): void {
+    this.completionTokens++;
+    this.#budget?.add(id);
+    this.#output.tokenIds.push(id);
+    if (score) this.#output.scores.push(score);
+    if (this.#parser) this.#tokenStarts.push(this.#decoded);
   }
 
   #releaseHeldToken(): void {
@@ -150,9 +203,42 @@ export class Generation implements Receiver {
   #append(text: string): void {
     if (text === '') return;
     this.#decoded += text.length;
-    const { text: shown, matched } = this.#stops.push(text);
-    this.#output.content += shown;
-    if (matched !== null) this.#end('stop', matched, null);
+    const { text: shown, found } = this.#stops.push(text);
+    this.#show(shown);
+    if (found !== null) this.#end('stop', found, null);
+  }
+
+  #show(text: string): void {
+    if (text === '') return;
+    this.#budget?.see(text);
+    if (this.#parser) this.#add(this.#parser.push(text));
+    else addContent(this.#output.events, text);
+  }
+
+  #add(events: MessageEvent[]): void {
+    for (const { type } of events) this.#calls ||= type === 'toolCall';
+    addEvents(this.#output.events, events);
+  }
+
+  #thinkingIsSpent(): boolean {
+    if (this.#budget === null || this.done || this.#heldToken !== null) return false;
+    // Half a character is waited for.
+    if (this.#detokenizer?.holdsBack) return false;
+    const thinking = this.#parser !== null && this.#parser.reasoningEnd === null;
+    return this.#budget.isSpent(thinking, this.plan.params.maxTokens);
+  }
+
+  /** Its tokens were not drawn: nothing else could have come, so that each has the probability 1. */
+  #closeThinking(): void {
+    const budget = this.#budget!;
+    this.request = budget.close({ ...this.plan });
+    const { numLogprobs } = this.plan.params;
+    for (const id of budget.closeIds) {
+      if (this.done) break;
+      const top = numLogprobs > 0 ? [{ id, logprob: 0 }] : [];
+      this.#count(id, numLogprobs < 0 ? null : { id, logprob: 0, top, offset: this.#decoded });
+      this.#appendToken(id);
+    }
   }
 
   /** Lets go of what was held back. A stop string in it ends the text before `matched` does. */
@@ -164,21 +250,26 @@ export class Generation implements Receiver {
   ): void {
     this.#append(this.#detokenizer?.flush() ?? '');
     if (this.done) return;
-    const rest = this.#stops.flush();
-    this.#output.content += rest.text;
-    if (rest.matched !== null) this.#end('stop', rest.matched, routedExperts);
-    else {
-      this.#output.content += suffix;
-      this.#end(reason, matched, routedExperts);
-    }
+    const { text, found } = this.#stops.flush();
+    this.#show(text);
+    if (found === null) this.#show(suffix);
+    const last = { matched, matchedText: null };
+    this.#end(found === null ? reason : 'stop', found ?? last, routedExperts);
   }
 
   #end(
     reason: FinishReason,
-    matchedStop: number | string | null,
+    { matched, matchedText }: StopFound | { matched: number | string | null; matchedText: null },
     routedExperts: Int32Array | null,
   ): void {
-    this.finish = { reason, matchedStop, routedExperts };
+    if (this.#parser) this.#add(this.#parser.flush());
+    const calls = this.#calls && reason === 'stop';
+    this.finish = {
+      reason: calls ? 'tool_calls' : reason,
+      matchedStop: calls ? null : matched,
+      matchedText,
+      routedExperts,
+    };
   }
 }
 
@@ -187,6 +278,18 @@ export function engineClosed(): EngineError {
     'The engine was closed: it takes no requests, and those in flight ended unfinished. Load another.',
     { status: 503, type: 'service_unavailable', code: 'engine_closed' },
   );
+}
+
+/** How many of a rising list are less than `limit`. */
+function countBelow(list: readonly number[], limit: number): number {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle]! < limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 function scoreAt(event: TokenEvent, i: number, offset: number): Score {

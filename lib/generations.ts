@@ -28,14 +28,29 @@ export class GenerationGroup implements GenerationEvents {
   /** Nobody wants to hear of output before all of it is there. */
   #wakeAtEnd = false;
   readonly #onAbort = () => this.#end({ reason: this.#signal?.reason });
+  readonly #onEnd: (() => void) | undefined;
+  #hasEnded = false;
 
-  /** Submits every plan; throws, with none left behind, when native code refuses one. */
-  constructor(plans: readonly Plan[], backend: Backend, signal?: AbortSignal) {
+  /**
+   * Submits every plan; throws, with none left behind, when native code refuses one.
+   *
+   * @param onEnd called once, when nothing runs any more, however it ended
+   */
+  constructor(
+    plans: readonly Plan[],
+    backend: Backend,
+    { signal, onEnd }: { signal?: AbortSignal; onEnd?: () => void } = {},
+  ) {
     this.#backend = backend;
     this.#signal = signal;
+    this.#onEnd = onEnd;
     this.generations = plans.map((plan) => new Generation(plan, backend.tokenizer, this));
     try {
-      for (const generation of this.generations) this.#submit(generation);
+      for (const generation of this.generations) {
+        // Closing the reasoning at once may have been all of it.
+        if (generation.done) this.#ready.add(generation);
+        else this.#submit(generation);
+      }
     } catch (error) {
       this.cancel();
       throw fromNative(error);
@@ -45,6 +60,7 @@ export class GenerationGroup implements GenerationEvents {
       if (signal instanceof EventTarget) setMaxListeners(0, signal);
       signal.addEventListener('abort', this.#onAbort, { once: true });
     }
+    if (this.#ids.size === 0) this.#ended();
   }
 
   /** `cancel` was called before the end. */
@@ -80,13 +96,19 @@ export class GenerationGroup implements GenerationEvents {
     this.#end(null);
   }
 
+  /** Ends what still runs with the finish reason "abort" and what it has so far. */
+  abort(): void {
+    if (this.#cancelled || this.#failure) return;
+    for (const [generation, id] of [...this.#ids]) {
+      this.#backend.native.abort(id);
+      generation.abort();
+    }
+  }
+
   changed(generation: Generation): void {
     if (this.#cancelled || this.#failure) return;
     this.#ready.add(generation);
-    if (generation.done) {
-      this.#ids.delete(generation);
-      if (this.#ids.size === 0) this.#signal?.removeEventListener('abort', this.#onAbort);
-    }
+    if (generation.done && this.#ids.delete(generation) && this.#ids.size === 0) this.#ended();
     if (generation.error) this.#end({ reason: generation.error });
     else if (!this.#wakeAtEnd || this.#ids.size === 0) this.#notify();
   }
@@ -95,12 +117,27 @@ export class GenerationGroup implements GenerationEvents {
     this.#backend.native.abort(this.#ids.get(generation)!);
   }
 
+  restarted(generation: Generation): void {
+    this.#backend.native.abort(this.#ids.get(generation)!);
+    try {
+      this.#submit(generation);
+    } catch (error) {
+      generation.fail(fromNative(error));
+    }
+  }
+
   #submit(generation: Generation): void {
     const { native, mailbox } = this.#backend;
-    const id = mailbox.register(generation);
+    // A request that was given up for another one still has something to say, which nobody wants to hear.
+    const current = () => this.#ids.get(generation) === id;
+    const id: number = mailbox.register({
+      onTokens: (event) => current() && generation.onTokens(event),
+      onPromptLogprobs: (event) => current() && generation.onPromptLogprobs(event),
+      onFinish: (event) => current() && generation.onFinish(event),
+    });
     this.#ids.set(generation, id);
     try {
-      native.submit(id, generation.plan.promptIds, generation.plan.params);
+      native.submit(id, generation.request.promptIds, generation.request.params);
     } catch (error) {
       this.#ids.delete(generation);
       mailbox.unregister(id);
@@ -112,10 +149,17 @@ export class GenerationGroup implements GenerationEvents {
     if (this.#cancelled || this.#failure) return;
     this.#failure = failure;
     this.#cancelled = failure === null;
-    this.#signal?.removeEventListener('abort', this.#onAbort);
     for (const id of this.#ids.values()) this.#backend.native.abort(id);
     this.#ids.clear();
+    this.#ended();
     this.#notify();
+  }
+
+  #ended(): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#onEnd?.();
   }
 
   #notify(): void {

@@ -1,6 +1,14 @@
 /** The options of `Engine.load`: what they mean, and that nothing else is passed. */
 import { z } from 'zod';
 import { invalidRequest } from './errors.js';
+import { reasoningParserName } from './parse/reasoning/index.js';
+import { toolParserName } from './parse/tools/index.js';
+import {
+  type ReasoningParserName,
+  reasoningParserNames,
+  type ToolParserName,
+  toolParserNames,
+} from './parse/types.js';
 import { suggestion } from './request/nearest.js';
 import {
   boolean,
@@ -12,9 +20,11 @@ import {
   number,
   oneOf,
   parse,
+  record,
   show,
   string,
   wrongType,
+  wrongValue,
 } from './request/validate.js';
 import type { LoadProgress, WeightDtype } from './weights/index.js';
 
@@ -23,6 +33,9 @@ export interface Logger {
   info(message: string): void;
   warn(message: string): void;
 }
+
+/** A parser's name in any case, which types cannot say, or what stands for one. */
+export type ParserOption<Name extends string> = Name | 'auto' | 'none' | (string & {});
 
 export interface LoadOptions {
   /**
@@ -72,6 +85,19 @@ export interface LoadOptions {
   dtype?: WeightDtype;
   /** Jinja source that replaces the checkpoint's chat template. */
   chatTemplate?: string;
+  /** Variables of the chat template that requests need not set, such as `{ enable_thinking: false }`. */
+  chatTemplateKwargs?: Record<string, unknown>;
+  /**
+   * How the model marks its reasoning: 'deepseek-r1', 'deepseek-v3', 'qwen3', 'qwen3-thinking', 'kimi', 'kimi_k2'
+   * or 'gpt-oss', in any case. 'none' leaves it in the content. Default 'auto': from the chat template.
+   */
+  reasoningParser?: ParserOption<ReasoningParserName>;
+  /**
+   * How the model writes tool calls: 'hermes' (also 'qwen', 'qwen25'), 'qwen3-coder', 'llama3', 'mistral',
+   * 'deepseek-v3', 'deepseek-v3.1', 'kimi_k2' or 'gpt-oss', in any case. 'none' leaves them in the content.
+   * Default 'auto': from the chat template.
+   */
+  toolParser?: ParserOption<ToolParserName | 'qwen' | 'qwen25'>;
   /** `model` of responses to requests that name none. Default: the hub id or the folder's name. */
   servedModelName?: string;
   /**
@@ -96,6 +122,22 @@ export interface LoadOptions {
 
 const positive = (most: number) =>
   integer(`an integer in [1, ${most}]`, (x) => x >= 1 && x <= most).optional();
+
+/** @param read throws where a name is none */
+function parserName(read: (name: string, param: string) => string, names: readonly string[]) {
+  return judged<string>((value) => {
+    if (typeof value !== 'string') return wrongType('the name of a parser');
+    try {
+      if (!/^(auto|none)$/i.test(value)) read(value, '');
+      return null;
+    } catch {
+      return wrongValue(
+        `'auto', 'none' or one of ${names.map((name) => `'${name}'`).join(', ')}`,
+        suggestion(value, names),
+      );
+    }
+  }).optional();
+}
 
 const devicePattern = /^(auto|cpu|cuda|cuda:\d{1,3})$/;
 const shape = {
@@ -122,6 +164,9 @@ const shape = {
   loadFormat: oneOf('auto', 'dummy').optional(),
   dtype: oneOf('bf16', 'f16', 'f32').optional(),
   chatTemplate: string.optional(),
+  chatTemplateKwargs: record.optional(),
+  reasoningParser: parserName(reasoningParserName, reasoningParserNames),
+  toolParser: parserName(toolParserName, toolParserNames),
   servedModelName: string.optional(),
   samplingDefaults: oneOf('model', 'openai').optional(),
   revision: string.optional(),

@@ -4,24 +4,30 @@ import {
   type ChatMessage,
   type Engine,
   EngineError,
+  type ToolCall,
 } from '../index.js';
-import { dimmed, ThinkingPainter } from './paint.js';
+import { CommandError, type Output, write } from './context.js';
+import { type AnswerDelta, AnswerPainter, dimmed } from './paint.js';
 
 export interface AnswerOptions {
   system?: string;
+  /** false: the chat template is asked to leave thinking out. */
   thinking: boolean;
-  maxTokens?: number;
-  temperature?: number;
-  seed?: number;
+  hideReasoning?: boolean;
+  colours: boolean;
+  /** Further fields of every request. */
+  fields: Partial<ChatCompletionRequest>;
 }
 
 export class Conversation {
   readonly #engine: Engine;
   readonly #options: AnswerOptions;
-  readonly #out: NodeJS.WriteStream;
+  readonly #out: Output;
   #turns: ChatMessage[] = [];
+  /** Calls of the last answer that have no result yet. */
+  #calls: ToolCall[] = [];
 
-  constructor(engine: Engine, options: AnswerOptions, out: NodeJS.WriteStream) {
+  constructor(engine: Engine, options: AnswerOptions, out: Output) {
     this.#engine = engine;
     this.#options = options;
     this.#out = out;
@@ -29,20 +35,38 @@ export class Conversation {
 
   clear(): void {
     this.#turns = [];
+    this.#calls = [];
   }
 
   /** Asks, writes the answer as it comes, and remembers both. An aborted answer is remembered as far as it came. */
   async ask(prompt: string, signal?: AbortSignal): Promise<void> {
-    this.#turns.push({ role: 'user', content: prompt });
-    const colours = this.#out.isTTY;
-    const painter = new ThinkingPainter(colours);
-    let answer = '';
+    this.#calls = [];
+    await this.#turn({ role: 'user', content: prompt }, signal);
+  }
+
+  /** Answers the oldest call that waits; once none does, the model goes on. */
+  async answerCall(result: string, signal?: AbortSignal): Promise<void> {
+    const call = this.#calls[0];
+    if (call === undefined)
+      throw new CommandError('/result answers a tool call, and none waits for an answer.');
+    const message: ChatMessage = { role: 'tool', tool_call_id: call.id, content: result };
+    if (this.#calls.length === 1) return this.#turn(message, signal);
+    this.#calls.shift();
+    this.#turns.push(message);
+  }
+
+  async #turn(message: ChatMessage, signal?: AbortSignal): Promise<void> {
+    this.#turns.push(message);
+    const { colours, hideReasoning } = this.#options;
+    const painter = new AnswerPainter(colours, hideReasoning);
+    const answer = new Answer();
     let ended = '';
     try {
       for await (const chunk of await this.#accepted(signal)) {
         const [choice] = chunk.choices;
-        answer += choice?.delta.content ?? '';
-        await write(this.#out, painter.push(choice?.delta.content ?? ''));
+        const delta: AnswerDelta = choice?.delta ?? {};
+        answer.add(delta);
+        await write(this.#out, painter.push(delta));
         if (choice?.finish_reason === 'length') ended = ' (cut off: no tokens left)';
       }
     } catch (error) {
@@ -54,7 +78,9 @@ export class Conversation {
     } finally {
       await write(this.#out, `${painter.end()}${dimmed(ended, colours)}\n`);
     }
-    this.#turns.push({ role: 'assistant', content: answer });
+    this.#turns.push(answer.message());
+    // Half a call cannot be answered.
+    this.#calls = ended === '' ? [...answer.calls] : [];
   }
 
   /** The stream of an answer. Where the conversation is too long, its oldest turns are let go. */
@@ -64,29 +90,54 @@ export class Conversation {
         return await this.#engine.chatCompletions({ ...this.#body(), stream: true }, { signal });
       } catch (error) {
         const tooLong = EngineError.is(error) && error.code === 'context_length_exceeded';
-        if (!tooLong || this.#turns.length < 3) throw error;
-        this.#turns.splice(0, 2);
+        // Up to the next question: what it was asked and all that came of it.
+        const next = this.#turns.findIndex(({ role }, index) => index > 0 && role === 'user');
+        if (!tooLong || next < 0) throw error;
+        this.#turns.splice(0, next);
       }
     }
   }
 
   #body(): ChatCompletionRequest {
-    const { system, thinking, maxTokens, temperature, seed } = this.#options;
+    const { system, thinking, fields } = this.#options;
     const messages: ChatMessage[] = system ? [{ role: 'system', content: system }] : [];
     return {
+      ...fields,
       messages: [...messages, ...this.#turns],
-      max_tokens: maxTokens,
-      temperature,
-      seed,
-      ...(!thinking && { chat_template_kwargs: { enable_thinking: false } }),
+      ...(!thinking && {
+        chat_template_kwargs: { ...fields.chat_template_kwargs, enable_thinking: false },
+      }),
     };
   }
 }
 
-/** Resolves once the stream has taken the text, so that nothing piles up behind a slow reader. */
-export function write(out: NodeJS.WriteStream, text: string): Promise<void> {
-  if (text === '') return Promise.resolve();
-  return new Promise((resolve) => {
-    out.write(text, () => resolve());
-  });
+/** The message that the chunks of an answer make. */
+class Answer {
+  readonly calls: ToolCall[] = [];
+  #content = '';
+  #reasoning = '';
+
+  add(delta: AnswerDelta): void {
+    this.#content += delta.content ?? '';
+    this.#reasoning += delta.reasoning_content ?? '';
+    for (const { index, id, function: part } of delta.tool_calls ?? []) {
+      this.calls[index] ??= {
+        id: id ?? `call_${index}`,
+        type: 'function',
+        function: { name: '', arguments: '' },
+      };
+      const call = this.calls[index].function;
+      call.name += part?.name ?? '';
+      call.arguments += part?.arguments ?? '';
+    }
+  }
+
+  message(): ChatMessage {
+    return {
+      role: 'assistant',
+      content: this.#content,
+      ...(this.#reasoning !== '' && { reasoning_content: this.#reasoning }),
+      ...(this.calls.length > 0 && { tool_calls: this.calls }),
+    };
+  }
 }

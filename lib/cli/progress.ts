@@ -1,7 +1,8 @@
-/** One line on stderr while a model loads: a bar in a terminal, two words elsewhere. */
+/** One line on stderr while something takes its time: a bar in a terminal, words elsewhere. */
 import { basename } from 'node:path';
 import { SingleBar } from 'cli-progress';
 import type { LoadProgress } from '../index.js';
+import type { Output } from './context.js';
 
 export interface ProgressLine {
   update(progress: LoadProgress): void;
@@ -9,7 +10,7 @@ export interface ProgressLine {
   end(done: boolean): void;
 }
 
-export function progressLine(model: string, stream: NodeJS.WriteStream): ProgressLine {
+export function progressLine(model: string, stream: Output): ProgressLine {
   const name = basename(model);
   const started = performance.now();
   let loaded = 0;
@@ -24,13 +25,7 @@ export function progressLine(model: string, stream: NodeJS.WriteStream): Progres
       },
     };
   }
-  const bar = new SingleBar({
-    stream,
-    format: `Loading ${name} {bar} {percentage}% {file}`,
-    clearOnComplete: true,
-    hideCursor: true,
-    barsize: 24,
-  });
+  const bar = newBar(stream, `Loading ${name} {bar} {percentage}% {file}`);
   bar.start(1, 0, { file: '' });
   return {
     update: ({ bytesDone, bytesTotal, file }) => {
@@ -43,6 +38,18 @@ export function progressLine(model: string, stream: NodeJS.WriteStream): Progres
       if (done) stream.write(`Loaded ${name}: ${summary(loaded, started)}\n`);
     },
   };
+}
+
+/** Steps of known number, such as requests. Nothing is written where there is no terminal, or it is `hidden`. */
+export function countingBar(stream: Output, what: string, total: number, hidden: boolean) {
+  if (!stream.isTTY || hidden) return { step: () => {}, stop: () => {} };
+  const bar = newBar(stream, `{bar} {value}/{total} ${what}, {eta_formatted} left`);
+  bar.start(total, 0);
+  return { step: () => bar.increment(), stop: () => bar.stop() };
+}
+
+function newBar(stream: Output, format: string): SingleBar {
+  return new SingleBar({ stream, format, clearOnComplete: true, hideCursor: true, barsize: 24 });
 }
 
 function summary(bytes: number, started: number): string {

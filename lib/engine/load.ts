@@ -6,7 +6,7 @@ import { Mailbox } from '../mailbox.js';
 import type { NativeBinding, NativeDeviceInfo, NativeEngine } from '../native.js';
 import { type LoadOptions, parseLoadOptions } from '../options.js';
 import { samplingDefaultsShape } from '../request/fields.js';
-import type { TextModel } from '../request/plan.js';
+import type { TextModel } from '../request/render.js';
 import type { ModelFacts, SamplingDefaults } from '../request/sampling.js';
 import { judgeField } from '../request/validate.js';
 import { ChatTemplates } from '../text/template.js';
@@ -14,6 +14,7 @@ import { Tokenizer } from '../text/tokenizer.js';
 import { type Checkpoint, openCheckpoint } from '../weights/index.js';
 import { chooseDevice, deviceName } from './device.js';
 import { defaultBlockSize, dummyWeightBytes, planCache, settledCache } from './memory.js';
+import { chooseParsers } from './parsers.js';
 
 /** What an engine is made of; tests put a fake `native` in. */
 export interface EngineParts {
@@ -149,6 +150,8 @@ async function loadText(checkpoint: Checkpoint, options: LoadOptions): Promise<T
     tokenizer,
     templates: new ChatTemplates(sources, tokenizer),
     knowsDeveloper: [...sources.values()].some((source) => source.includes('developer')),
+    ...chooseParsers(sources, options),
+    templateKwargs: options.chatTemplateKwargs ?? {},
   };
 }
 

@@ -1,19 +1,11 @@
 /** The chat body: OpenAI's fields, SGLang's extensions, and nothing unknown. */
 import { z } from 'zod';
-import { commonShape, knownFields, maxTopLogprobs } from './fields.js';
-import { messages, tool } from './messages.js';
-import {
-  addFault,
-  boolean,
-  integer,
-  isObject,
-  judged,
-  optional,
-  parse,
-  record,
-  show,
-  wrongType,
-} from './validate.js';
+import { invalidRequest } from '../errors.js';
+import { effortShape } from './effort.js';
+import { commonShape, knownFields, maxTopLogprobs, thinkingShape, tokenIds } from './fields.js';
+import { messages } from './messages.js';
+import { checkTools, toolShape } from './tools.js';
+import { addFault, boolean, integer, optional, parse, record } from './validate.js';
 
 const maxTokens = integer(
   'at least 1',
@@ -21,22 +13,13 @@ const maxTokens = integer(
   ' Leave it out to generate up to the context length.',
 );
 
-const toolChoice = judged<'auto' | 'none'>((value) => {
-  if (value === 'auto' || value === 'none') return null;
-  if (typeof value !== 'string' && !isObject(value))
-    return wrongType("'auto', 'none' or an object");
-  return {
-    code: 'unsupported_value',
-    message: (param) =>
-      `${param} must be 'auto' or 'none', got ${show(value)}: forcing a tool call is not supported yet.`,
-  };
-});
-
 const templateShape = {
-  messages,
-  tools: z.array(tool).nullish(),
-  tool_choice: optional(toolChoice),
+  messages: messages.optional(),
+  ...toolShape,
+  ...effortShape,
   chat_template_kwargs: optional(record),
+  continue_final_message: optional(boolean),
+  input_ids: optional(tokenIds),
 };
 
 const chatShape = {
@@ -47,6 +30,9 @@ const chatShape = {
   top_logprobs: optional(
     integer(`in [0, ${maxTopLogprobs}]`, (x) => x >= 0 && x <= maxTopLogprobs),
   ),
+  separate_reasoning: optional(boolean),
+  stream_reasoning: optional(boolean),
+  ...thinkingShape,
   ...commonShape,
 };
 
@@ -63,16 +49,47 @@ const chatSchema = z.object(chatShape).superRefine((value, ctx) => {
     );
 });
 
-export type ChatFields = z.output<typeof chatSchema>;
-export type TemplateFields = z.output<z.ZodObject<typeof templateShape>>;
+export type ChatFields = z.output<typeof chatSchema> & { messages: ParsedMessages };
+export type TemplateFields = z.output<z.ZodObject<typeof templateShape>> & {
+  messages: ParsedMessages;
+};
+type ParsedMessages = z.output<typeof messages>;
 
 export function parseChat(body: unknown): ChatFields {
-  return parse(chatSchema, knownFields(body, chatShape));
+  return checked(parse(chatSchema, knownFields(body, chatShape)));
 }
 
 const templateSchema = z.object(templateShape);
 
 /** What `tokenize` takes of a chat request. */
 export function parseTemplateFields(body: unknown): TemplateFields {
-  return parse(templateSchema, knownFields(body, templateShape));
+  return checked(parse(templateSchema, knownFields(body, templateShape)));
+}
+
+/** With input_ids there need be no messages: they are not looked at. */
+function checked<T extends z.output<typeof templateSchema>>(
+  fields: T,
+): T & { messages: ParsedMessages } {
+  const { messages: given, input_ids: ids } = fields;
+  if (ids === undefined) {
+    if (given === undefined)
+      throw invalidRequest(
+        "Missing required parameter: 'messages'.",
+        'messages',
+        'missing_required_parameter',
+      );
+    if (given.length === 0) throw invalidRequest('Messages cannot be empty.', 'messages');
+  } else if (ids.length === 0) {
+    throw invalidRequest(
+      'input_ids must have at least one token id, got an empty array.',
+      'input_ids',
+    );
+  } else if (fields.continue_final_message) {
+    throw invalidRequest(
+      'continue_final_message cannot be combined with input_ids: they are the whole prompt. Leave one out.',
+      'continue_final_message',
+    );
+  }
+  checkTools(fields);
+  return { ...fields, messages: given ?? [] };
 }

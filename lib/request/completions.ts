@@ -1,7 +1,7 @@
 /** The completions body, and those of tokenize and detokenize. */
 import { z } from 'zod';
 import { invalidRequest } from '../errors.js';
-import { commonShape, knownFields, maxTopLogprobs, tokenIds } from './fields.js';
+import { commonShape, knownFields, maxSamples, maxTopLogprobs, tokenIds } from './fields.js';
 import {
   addFault,
   boolean,
@@ -27,6 +27,7 @@ const completionShape = {
   max_tokens: optional(integer('at least 0', (x) => x >= 0)),
   logprobs: optional(integer(`in [0, ${maxTopLogprobs}]`, (x) => x >= 0 && x <= maxTopLogprobs)),
   echo: optional(boolean),
+  best_of: optional(integer(`in [1, ${maxSamples}]`, (x) => x >= 1 && x <= maxSamples)),
   ...commonShape,
 };
 
@@ -45,19 +46,26 @@ const completionSchema = z.object(completionShape).superRefine((value, ctx) => {
 export type CompletionFields = z.output<typeof completionSchema> & { prompts: Prompt[] };
 
 export function parseCompletion(body: unknown): CompletionFields {
-  // OpenAI has best_of; more than n would need a choice among samples.
-  const { best_of, ...rest } = (body ?? {}) as Record<string, unknown>;
-  const source = best_of === undefined ? body : rest;
-  const fields = parse(completionSchema, knownFields(source, completionShape));
-  if (best_of !== undefined && best_of !== null && best_of !== (fields.n ?? 1)) {
+  const fields = parse(completionSchema, knownFields(body, completionShape));
+  const { best_of: bestOf, n = 1 } = fields;
+  if (bestOf !== undefined && bestOf < n)
     throw invalidRequest(
-      `best_of must equal n (${fields.n ?? 1}), got ${describe(best_of)}: choosing among samples is not ` +
-        'supported. Leave it out.',
+      `best_of must be at least n (${n}), got ${bestOf}: n of best_of samples are returned.`,
+      'best_of',
+    );
+  if (bestOf !== undefined && bestOf > n && fields.stream)
+    throw invalidRequest(
+      `best_of must equal n (${n}) with stream: true, got ${bestOf}: which samples are the best is known at ` +
+        'their end only.',
       'best_of',
       'unsupported_value',
     );
-  }
   return { ...fields, prompts: prompts(fields.prompt) };
+}
+
+/** How many are generated per prompt; n of them are returned. */
+export function samplesOf(fields: CompletionFields): number {
+  return fields.best_of ?? fields.n ?? 1;
 }
 
 function prompts(prompt: unknown): Prompt[] {

@@ -1,6 +1,7 @@
 /** Fields that both endpoints have, and those of OpenAI and SGLang that this engine does not have (yet). */
 import type { z } from 'zod';
 import { invalidRequest } from '../errors.js';
+import { constraintShape } from './constraint.js';
 import {
   boolean,
   closedObject,
@@ -14,13 +15,14 @@ import {
   string,
   unknownField,
   wrongType,
+  wrongValue,
 } from './validate.js';
 
 export const maxSamples = 128;
 export const maxTopLogprobs = 20;
 const maxStops = 64;
 
-const stop = judged<string | string[]>((value) => {
+const texts = judged<string | string[]>((value) => {
   if (typeof value !== 'string' && !Array.isArray(value))
     return wrongType('a string or an array of strings');
   const stops = typeof value === 'string' ? [value] : value;
@@ -36,7 +38,7 @@ const stop = judged<string | string[]>((value) => {
     code: stops[at] === '' ? 'invalid_value' : 'invalid_type',
     message: (param) =>
       `${param} must be a non-empty string or an array of non-empty strings, got ` +
-      `${stops[at] === '' ? 'an empty string' : describe(stops[at])}. Leave it out for no stop string.`,
+      `${stops[at] === '' ? 'an empty string' : describe(stops[at])}. Leave it out for none.`,
   };
 });
 
@@ -96,13 +98,28 @@ export const samplingDefaultsShape = {
   repetition_penalty: optional(number('in (0, 2] (1.0 = no penalty)', (x) => x > 0 && x <= 2)),
 };
 
+/** An adapter's name; a list has one per prompt, null for none. */
+const loraPath = judged<string | (string | null)[]>((value) => {
+  const list = Array.isArray(value) ? value : [value];
+  return list.every((name) => typeof name === 'string' || (name === null && value !== null))
+    ? null
+    : wrongType('the name of an adapter or an array of names');
+});
+
+const customParams = closedObject(
+  { thinking_budget: optional(integer('at least 0', (x) => x >= 0)) },
+  'custom parameter',
+);
+
 export const commonShape = {
   ...samplingDefaultsShape,
+  ...constraintShape,
   model: optional(string),
   frequency_penalty: optional(penalty),
   presence_penalty: optional(penalty),
   logit_bias: optional(logitBias),
-  stop: optional(stop),
+  stop: optional(texts),
+  stop_regex: optional(texts),
   stop_token_ids: optional(tokenIds),
   seed: optional(seed),
   n: optional(integer(`in [1, ${maxSamples}]`, (x) => x >= 1 && x <= maxSamples)),
@@ -115,9 +132,24 @@ export const commonShape = {
   priority: optional(integer('a 32-bit integer', (x) => x === (x | 0))),
   cache_salt: optional(string),
   extra_key: optional(string),
+  rid: optional(
+    judged<string>((value) => {
+      if (typeof value !== 'string') return wrongType('a string');
+      return value !== '' && value.length <= 512 ? null : wrongValue('1 to 512 characters');
+    }),
+  ),
+  lora_path: optional(loraPath),
   return_token_ids: optional(boolean),
+  return_prompt_token_ids: optional(boolean),
+  return_meta_info: optional(boolean),
   return_routed_experts: optional(boolean),
   routed_experts_start_len: optional(integer('at least 0', (x) => x >= 0)),
+};
+
+/** Of chat: completions have no reasoning to bound. */
+export const thinkingShape = {
+  thinking_budget: optional(integer('at least 0', (x) => x >= 0)),
+  custom_params: customParams.nullish().transform((value) => value ?? undefined),
 };
 
 export type CommonFields = z.output<z.ZodObject<typeof commonShape>>;
@@ -139,22 +171,20 @@ const withoutEffect = [
 const unsupported: Record<string, (value: unknown) => boolean> = {
   ...never(
     'audio function_call prediction web_search_options verbosity moderation reasoning_effort reasoning',
-    'suffix regex ebnf json_schema stop_regex lora_path session_id session_params custom_params',
-    'custom_logit_processor rid input_ids images_config task custom_labels bootstrap_host',
+    'session_id session_params custom_params thinking_budget input_ids',
+    'custom_logit_processor images_config task custom_labels bootstrap_host',
     'bootstrap_port bootstrap_room routed_dp_rank disagg_prefill_dp_rank data_parallel_rank',
     'max_dynamic_patch min_dynamic_patch use_audio_in_video',
   ),
+  suffix: (value) => value === '',
   functions: (value) => Array.isArray(value) && value.length === 0,
   modalities: (value) => Array.isArray(value) && value.length === 1 && value[0] === 'text',
-  response_format: (value) => isObject(value) && value.type === 'text',
-  // Reasoning stays in the content, which is what false asks for.
+  // Of completions, whose text is never taken apart: that is what false asks for.
   separate_reasoning: (value) => value === false,
   stream_reasoning: (value) => value === true,
   continue_final_message: (value) => value === false,
   return_hidden_states: (value) => value === false,
   return_cached_tokens_details: (value) => value === false,
-  return_prompt_token_ids: (value) => value === false,
-  return_meta_info: (value) => value === false,
 };
 
 function never(...names: string[]): Record<string, (value: unknown) => boolean> {
@@ -196,12 +226,12 @@ export function knownFields(
 }
 
 function unsupportedField(key: string, value: unknown) {
-  if (key === 'response_format' && isObject(value)) {
+  if (key === 'suffix') {
     return invalidRequest(
-      `response_format.type must be 'text', got ${show(value.type)}: structured output is not ` +
-        'supported yet. Leave response_format out.',
-      'response_format.type',
-      'unsupported_value',
+      'suffix is not supported: filling in the middle needs a template for it, and this model was loaded ' +
+        'without one. Write the markers of the model into the prompt, or leave suffix out.',
+      key,
+      'unsupported_parameter',
     );
   }
   return invalidRequest(

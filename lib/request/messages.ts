@@ -142,10 +142,7 @@ function roleFault(value: unknown): { fault: Fault | null; path: string[] } {
   return { fault, path: ['role'] };
 }
 
-export const messages = z.array(message).superRefine((value, ctx) => {
-  if (value.length === 0)
-    addFault(ctx, { code: 'invalid_value', message: () => 'Messages cannot be empty.' });
-});
+export const messages = z.array(message);
 
 export const tool = closedObject(
   {

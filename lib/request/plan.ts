@@ -1,12 +1,13 @@
 /** A validated body becomes plans: one native request per choice, with the rules for its text. */
 import { type EngineError, invalidRequest } from '../errors.js';
 import type { NativeSamplingParams } from '../native.js';
-import type { ChatTemplates } from '../text/template.js';
-import type { Tokenizer } from '../text/tokenizer.js';
-import type { ChatFields, TemplateFields } from './chat.js';
-import type { CompletionFields, Prompt } from './completions.js';
+import type { RegexProgram } from '../text/regex-program.js';
+import { compileStopRegexes } from '../text/stop-regex.js';
+import type { ChatFields } from './chat.js';
+import { type CompletionFields, type Prompt, samplesOf } from './completions.js';
 import { type CommonFields, checkVocabulary } from './fields.js';
-import { forTemplate } from './messages.js';
+import { type MessageRules, messageRules } from './message-rules.js';
+import { renderChat, type TextModel } from './render.js';
 import { type ModelFacts, nativeParams, seedOf, settleMaxTokens } from './sampling.js';
 
 /** How a choice's token ids become its text. */
@@ -19,15 +20,18 @@ export interface TextRules {
   stops: string[];
   /** Special tokens whose text is one of `stops`: they end generation though they are not in the text. */
   stopTokens: ReadonlyMap<number, string>;
+  regexes: readonly RegexProgram[];
 }
 
 export interface Plan {
-  /** promptIndex * n + sample. */
+  /** promptIndex * n + sample; with best_of that of all samples. */
   index: number;
   promptIndex: number;
   promptIds: Int32Array;
   params: NativeSamplingParams;
   text: TextRules;
+  /** How the text is taken apart; null leaves it as it is. */
+  message: MessageRules | null;
 }
 
 export interface Prepared<Fields extends CommonFields = CommonFields> {
@@ -35,14 +39,6 @@ export interface Prepared<Fields extends CommonFields = CommonFields> {
   plans: Plan[];
   /** Per prompt: what `echo` puts before the text. */
   promptTexts: string[];
-}
-
-/** The text side of a loaded model. */
-export interface TextModel {
-  tokenizer: Tokenizer;
-  templates: ChatTemplates;
-  /** The templates know the role `developer`; otherwise it becomes `system`. */
-  knowsDeveloper: boolean;
 }
 
 let lastShareGroup = 0;
@@ -58,7 +54,9 @@ export async function planChat(
   text: TextModel,
   facts: ModelFacts,
 ): Promise<Prepared<ChatFields>> {
-  const ids = await renderChat(fields, text);
+  if (fields.input_ids) checkVocabulary(fields.input_ids, facts.vocabSize, 'input_ids');
+  const rendered = await renderChat(fields, text);
+  const { ids } = rendered;
   if (ids.length === 0)
     throw invalidRequest(
       'The chat template rendered the messages to an empty prompt. Check the messages and the template.',
@@ -71,24 +69,18 @@ export async function planChat(
         ? { value: fields.max_tokens, param: 'max_tokens' }
         : undefined;
   const maxTokens = settleMaxTokens(ids.length, asked, facts.maxModelLen, 'messages');
-  const plans = plansFor([ids], fields, text, facts, false, () => ({
-    maxTokens,
-    numLogprobs: fields.logprobs ? (fields.top_logprobs ?? 0) : -1,
-    numPromptLogprobs: -1,
-  }));
-  return { fields, plans, promptTexts: [''] };
-}
-
-/** The token ids of a chat prompt. */
-export async function renderChat(fields: TemplateFields, text: TextModel): Promise<Int32Array> {
-  const tools = fields.tool_choice === 'none' || !fields.tools?.length ? undefined : fields.tools;
-  const prompt = text.templates.render(forTemplate(fields.messages, text.knowsDeveloper), {
-    addGenerationPrompt: true,
-    tools,
-    kwargs: fields.chat_template_kwargs,
+  const message = await messageRules(fields, text, rendered);
+  const plans = plansFor([ids], fields, text, facts, {
+    continues: rendered.continued !== null,
+    message,
+    samples: fields.n ?? 1,
+    lengths: () => ({
+      maxTokens,
+      numLogprobs: fields.logprobs ? (fields.top_logprobs ?? 0) : -1,
+      numPromptLogprobs: -1,
+    }),
   });
-  // The template writes its own beginning-of-sequence token.
-  return text.tokenizer.encode(prompt, { addSpecialTokens: false });
+  return { fields, plans, promptTexts: [''] };
 }
 
 export async function planCompletion(
@@ -112,12 +104,18 @@ export async function planCompletion(
     );
   });
   const scoring = fields.echo && (fields.logprobs !== undefined || value === 0);
-  const plans = plansFor(prompts, fields, text, facts, true, (promptIndex) => ({
-    maxTokens: lengths[promptIndex]!,
-    numLogprobs: fields.logprobs ?? -1,
-    // Native code needs something to do where no token is asked for.
-    numPromptLogprobs: scoring ? (fields.logprobs ?? 0) : -1,
-  }));
+  const plans = plansFor(prompts, fields, text, facts, {
+    continues: true,
+    message: null,
+    samples: samplesOf(fields),
+    lengths: (promptIndex) => ({
+      maxTokens: lengths[promptIndex]!,
+      // The best samples are told by their logprobs.
+      numLogprobs: fields.logprobs ?? (samplesOf(fields) > (fields.n ?? 1) ? 0 : -1),
+      // Native code needs something to do where no token is asked for.
+      numPromptLogprobs: scoring ? (fields.logprobs ?? 0) : -1,
+    }),
+  });
   const promptTexts = fields.prompts.map((prompt, i) => {
     if (!fields.echo) return '';
     if (typeof prompt === 'string') return prompt;
@@ -159,44 +157,58 @@ export function needsTokenizer(param: string): EngineError {
   );
 }
 
+interface PlanShape {
+  continues: boolean;
+  message: MessageRules | null;
+  /** Per prompt. */
+  samples: number;
+  lengths: (promptIndex: number) => {
+    maxTokens: number;
+    numLogprobs: number;
+    numPromptLogprobs: number;
+  };
+}
+
 function plansFor(
   prompts: Int32Array[],
   fields: CommonFields,
   text: TextModel | null,
   facts: ModelFacts,
-  continues: boolean,
-  lengths: (promptIndex: number) => {
-    maxTokens: number;
-    numLogprobs: number;
-    numPromptLogprobs: number;
-  },
+  { continues, message, samples, lengths }: PlanShape,
 ): Plan[] {
-  const n = fields.n ?? 1;
   const rules = textRules(fields, text, continues);
   return prompts.flatMap((promptIds, promptIndex) => {
     checkExpertsStart(fields, promptIds.length);
-    const shareGroup = n > 1 ? newShareGroup() : 0;
+    const shareGroup = samples > 1 ? newShareGroup() : 0;
     const shared = nativeParams(fields, facts, { ...lengths(promptIndex), shareGroup });
-    return Array.from({ length: n }, (_, sample) => ({
-      index: promptIndex * n + sample,
+    return Array.from({ length: samples }, (_, sample) => ({
+      index: promptIndex * samples + sample,
       promptIndex,
       promptIds,
       params: { ...shared, seed: seedOf(fields, sample) },
       text: rules,
+      message,
     }));
   });
 }
 
 function textRules(fields: CommonFields, text: TextModel | null, continues: boolean): TextRules {
-  const stops = typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []);
-  if (stops.length > 0 && text === null) throw needsTokenizer('stop');
-  if (stops.length > 0 && fields.return_routed_experts)
-    throw invalidRequest(
-      'return_routed_experts cannot be combined with stop: experts come with the natural end of a ' +
-        'request only. Use stop_token_ids instead.',
-      'return_routed_experts',
-      'unsupported_value',
-    );
+  const stops = listOf(fields.stop);
+  const patterns = listOf(fields.stop_regex);
+  for (const [param, list] of [
+    ['stop', stops],
+    ['stop_regex', patterns],
+  ] as const) {
+    if (list.length === 0) continue;
+    if (text === null) throw needsTokenizer(param);
+    if (fields.return_routed_experts)
+      throw invalidRequest(
+        `return_routed_experts cannot be combined with ${param}: experts come with the natural end of a ` +
+          'request only. Use stop_token_ids instead.',
+        'return_routed_experts',
+        'unsupported_value',
+      );
+  }
   const stopTokens = new Map<number, string>();
   for (const stop of stops) {
     const id = text?.tokenizer.tokenToId(stop) ?? null;
@@ -208,7 +220,12 @@ function textRules(fields: CommonFields, text: TextModel | null, continues: bool
     keepStop: fields.no_stop_trim ?? false,
     stops,
     stopTokens,
+    regexes: compileStopRegexes(patterns),
   };
+}
+
+function listOf(value: string | string[] | undefined): string[] {
+  return typeof value === 'string' ? [value] : (value ?? []);
 }
 
 function checkExpertsStart(fields: CommonFields, promptLength: number): void {

@@ -58,9 +58,10 @@ export function nativeParams(
     logitBiasValues: bias && Float32Array.from(bias.values()),
     maxTokens: lengths.maxTokens,
     minTokens,
-    ignoreEos: fields.ignore_eos ?? false,
+    // EOS ids are left out here, so that stop_token_ids end the answer all the same.
+    ignoreEos: false,
     stopTokenIds: Int32Array.from(
-      new Set([...facts.eosTokenIds, ...(fields.stop_token_ids ?? [])]),
+      new Set([...(fields.ignore_eos ? [] : facts.eosTokenIds), ...(fields.stop_token_ids ?? [])]),
     ),
     numLogprobs: lengths.numLogprobs,
     numPromptLogprobs: lengths.numPromptLogprobs,

@@ -1,5 +1,7 @@
 /** Chat completions: the object, and the chunks of a stream. */
 import type { Generation, Score } from '../generation.js';
+import { joinEvents, type Message } from '../message-events.js';
+import type { MessageEvent } from '../parse/types.js';
 import type { ChatFields } from '../request/chat.js';
 import type {
   ChatCompletion,
@@ -7,9 +9,13 @@ import type {
   ChatCompletionChunkChoice,
   ChatCompletionDelta,
   ChatLogprobs,
+  ResponseMessage,
+  ResponseToolCall,
 } from '../types.js';
 import {
-  choiceExtras,
+  finishFields,
+  firstExtras,
+  lastExtras,
   type ResponseContext,
   responseExtras,
   streamUsage,
@@ -29,18 +35,15 @@ export function chatCompletion(context: Context): ChatCompletion {
     created: context.created,
     model: context.model,
     choices: generations.map((generation) => {
-      const { content, tokenIds, scores } = generation.take();
+      const { events, tokenIds, scores } = generation.take();
       return {
         index: generation.plan.index,
-        message: { role: 'assistant', content, refusal: null, reasoning_content: null },
+        message: message(joinEvents(events)),
         logprobs: logprobs(context, scores),
-        finish_reason: generation.finish!.reason,
-        matched_stop: generation.finish!.matchedStop,
-        ...(fields.return_token_ids && {
-          token_ids: tokenIds,
-          prompt_token_ids: [...generation.plan.promptIds],
-        }),
-        ...choiceExtras(generation, fields),
+        ...finishFields(generation.finish!),
+        ...(fields.return_token_ids && { token_ids: tokenIds }),
+        ...firstExtras(generation, fields),
+        ...lastExtras(context, generation),
       };
     }),
     usage: usage(generations),
@@ -49,7 +52,26 @@ export function chatCompletion(context: Context): ChatCompletion {
   };
 }
 
-/** Per choice: role, contents, finish; then sglext and usage for the whole. */
+function message({ content, reasoning, calls }: Message): ResponseMessage {
+  const toolCalls = calls.map(
+    ({ index, id, name, arguments: text }): ResponseToolCall => ({
+      id,
+      index,
+      type: 'function',
+      function: { name, arguments: text },
+    }),
+  );
+  return {
+    role: 'assistant',
+    content,
+    refusal: null,
+    reasoning_content: reasoning === '' ? null : reasoning,
+    // OpenAI leaves it out, SGLang has null.
+    tool_calls: toolCalls.length > 0 ? toolCalls : (null as unknown as undefined),
+  };
+}
+
+/** Per choice: role, what it says, finish; then sglext and usage for the whole. */
 export async function* chatChunks(context: Context): AsyncGenerator<ChatCompletionChunk> {
   const { group, prepared } = context;
   const { fields } = prepared;
@@ -58,26 +80,30 @@ export async function* chatChunks(context: Context): AsyncGenerator<ChatCompleti
   for (let next = await group.next(); next !== null; next = await group.next()) {
     const generation: Generation = next;
     // Taken together: while the reader has a chunk, more may come.
-    const { content, tokenIds, scores } = generation.take();
+    const { events, tokenIds, scores } = generation.take();
     const { finish } = generation;
     const soFar = wantsUsage.onChunks ? { usage: usage([generation]) } : {};
     if (!begun.has(generation)) {
       begun.add(generation);
-      const ids = { prompt_token_ids: [...generation.plan.promptIds] };
       const role = { reasoning_content: null, role: 'assistant', content: '' } as const;
-      yield chunk(context, generation, role, fields.return_token_ids ? ids : {});
+      yield chunk(context, generation, role, firstExtras(generation, fields));
     }
-    if (content !== '' || scores.length > 0 || (fields.return_token_ids && tokenIds.length > 0)) {
-      const delta = { reasoning_content: null, content };
-      const extras = {
-        logprobs: logprobs(context, scores),
-        ...(fields.return_token_ids && { token_ids: tokenIds }),
-      };
-      yield { ...chunk(context, generation, delta, extras), ...soFar };
+    // What the tokens have besides text rides on the first chunk, or on one without text.
+    const deltas: ChatCompletionDelta[] = events.map(delta);
+    const rides = scores.length > 0 || (fields.return_token_ids && tokenIds.length > 0);
+    if (deltas.length === 0 && rides) deltas.push({ reasoning_content: null, content: '' });
+    for (const [i, said] of deltas.entries()) {
+      const extras =
+        i > 0
+          ? {}
+          : {
+              logprobs: logprobs(context, scores),
+              ...(fields.return_token_ids && { token_ids: tokenIds }),
+            };
+      yield { ...chunk(context, generation, said, extras), ...soFar };
     }
     if (finish) {
-      const end = { finish_reason: finish.reason, matched_stop: finish.matchedStop };
-      const extras = { ...end, ...choiceExtras(generation, fields) };
+      const extras = { ...finishFields(finish), ...lastExtras(context, generation) };
       yield chunk(context, generation, { reasoning_content: null }, extras);
     }
   }
@@ -87,6 +113,24 @@ export async function* chatChunks(context: Context): AsyncGenerator<ChatCompleti
   if (wantsUsage.atEnd) yield { ...head(context), choices: [], usage: usage(group.generations) };
 }
 
+function delta(event: MessageEvent): ChatCompletionDelta {
+  switch (event.type) {
+    case 'reasoning':
+      return { reasoning_content: event.text };
+    case 'content':
+      return { reasoning_content: null, content: event.text };
+    case 'toolCall': {
+      const { index, id, name } = event;
+      const call = { index, id, type: 'function' as const, function: { name, arguments: '' } };
+      return { reasoning_content: null, tool_calls: [call] };
+    }
+    case 'toolArguments': {
+      const call = { index: event.index, function: { arguments: event.text } };
+      return { reasoning_content: null, tool_calls: [call] };
+    }
+  }
+}
+
 function head({ id, created, model }: Context) {
   return { id, object: 'chat.completion.chunk' as const, created, model };
 }
@@ -94,11 +138,11 @@ function head({ id, created, model }: Context) {
 function chunk(
   context: Context,
   generation: Generation,
-  delta: ChatCompletionDelta,
+  said: ChatCompletionDelta,
   extras: Partial<ChatCompletionChunkChoice>,
 ): ChatCompletionChunk {
   const none = { logprobs: null, finish_reason: null, matched_stop: null };
-  const choice = { index: generation.plan.index, delta, ...none, ...extras };
+  const choice = { index: generation.plan.index, delta: said, ...none, ...extras };
   return { ...head(context), choices: [choice] };
 }
 

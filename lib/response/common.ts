@@ -1,16 +1,17 @@
 /** What the objects and chunks of both endpoints share. */
-import { randomUUID } from 'node:crypto';
-import type { Generation } from '../generation.js';
+import type { Finish, Generation } from '../generation.js';
 import type { GenerationGroup } from '../generations.js';
 import type { CommonFields } from '../request/fields.js';
 import type { Prepared } from '../request/plan.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import type { RoutedExperts, Usage } from '../types.js';
+import type { ChoiceExtras, FinishReason, MetaInfo, RoutedExperts, Usage } from '../types.js';
 
 export interface ResponseContext<Fields extends CommonFields> {
   id: string;
   /** Unix seconds; the same on every chunk. */
   created: number;
+  /** performance.now() when the request came. */
+  started: number;
   model: string;
   weightVersion: string;
   prepared: Prepared<Fields>;
@@ -19,13 +20,12 @@ export interface ResponseContext<Fields extends CommonFields> {
 }
 
 export function responseContext<Fields extends CommonFields>(
-  parts: Pick<ResponseContext<Fields>, 'prepared' | 'group' | 'tokenizer'> & {
+  parts: Pick<ResponseContext<Fields>, 'id' | 'started' | 'prepared' | 'group' | 'tokenizer'> & {
     servedName: string;
   },
 ): ResponseContext<Fields> {
   return {
     ...parts,
-    id: randomUUID().replaceAll('-', ''),
     created: Math.floor(Date.now() / 1000),
     model: parts.prepared.fields.model ?? parts.servedName,
     weightVersion: 'default',
@@ -38,19 +38,23 @@ export function usage(generations: readonly Generation[]): Usage {
   let promptTokens = 0;
   let cachedTokens = 0;
   let completionTokens = 0;
-  for (const { plan, cachedTokens: cached, completionTokens: completed } of generations) {
-    completionTokens += completed;
+  let reasoningTokens = 0;
+  for (const generation of generations) {
+    const { plan } = generation;
+    completionTokens += generation.completionTokens;
+    reasoningTokens += generation.reasoningTokens;
     if (seen.has(plan.promptIndex)) continue;
     seen.add(plan.promptIndex);
     promptTokens += plan.promptIds.length;
-    cachedTokens += cached;
+    cachedTokens += generation.cachedTokens;
   }
   return {
     prompt_tokens: promptTokens,
     total_tokens: promptTokens + completionTokens,
     completion_tokens: completionTokens,
     prompt_tokens_details: { cached_tokens: cachedTokens },
-    reasoning_tokens: 0,
+    reasoning_tokens: reasoningTokens,
+    completion_tokens_details: { reasoning_tokens: reasoningTokens },
   };
 }
 
@@ -78,10 +82,54 @@ export function routedExperts(
   return { routed_experts: bytes.toString('base64') };
 }
 
+/** How a choice ended. */
+export function finishFields<Reason extends FinishReason>({ reason, matchedStop }: Finish) {
+  // "abort" is SGLang's: OpenAI's types do not know it.
+  return { finish_reason: reason as Reason, matched_stop: matchedStop };
+}
+
+/** Optional fields that a choice begins with. */
+export function firstExtras(generation: Generation, fields: CommonFields): ChoiceExtras {
+  return fields.return_token_ids || fields.return_prompt_token_ids
+    ? { prompt_token_ids: [...generation.plan.promptIds] }
+    : {};
+}
+
 /** Optional fields of a choice that ends. */
-export function choiceExtras(generation: Generation, fields: CommonFields) {
+export function lastExtras<Fields extends CommonFields>(
+  context: ResponseContext<Fields>,
+  generation: Generation,
+): ChoiceExtras {
+  const { fields } = context.prepared;
   const experts = routedExperts(generation, fields);
-  return experts ? { sgl_ext: experts } : {};
+  const matched = generation.finish?.matchedText ?? null;
+  return {
+    ...(matched !== null && { matched_stop_text: matched }),
+    ...(fields.return_meta_info && { meta_info: metaInfo(context, generation) }),
+    ...(experts && { sgl_ext: experts }),
+  };
+}
+
+function metaInfo<Fields extends CommonFields>(
+  { id, started, weightVersion }: ResponseContext<Fields>,
+  generation: Generation,
+): MetaInfo {
+  const { finish, plan, completionTokens, cachedTokens } = generation;
+  const { reason, matchedStop } = finish!;
+  return {
+    id,
+    finish_reason:
+      reason === 'length'
+        ? { type: reason, length: completionTokens }
+        : reason === 'abort'
+          ? { type: reason, message: 'The request was aborted.' }
+          : { type: reason, matched: matchedStop },
+    prompt_tokens: plan.promptIds.length,
+    completion_tokens: completionTokens,
+    cached_tokens: cachedTokens,
+    weight_version: weightVersion,
+    e2e_latency: (performance.now() - started) / 1000,
+  };
 }
 
 /** Optional fields of the whole response. */

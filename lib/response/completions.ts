@@ -1,14 +1,18 @@
 /** Completions: the object, and the chunks of a stream. */
 import type { Generation, Output } from '../generation.js';
-import type { CompletionFields } from '../request/completions.js';
+import { joinEvents } from '../message-events.js';
+import { type CompletionFields, samplesOf } from '../request/completions.js';
 import type {
   Completion,
   CompletionChoice,
   CompletionChunk,
+  CompletionFinishReason,
   CompletionLogprobs,
 } from '../types.js';
 import {
-  choiceExtras,
+  finishFields,
+  firstExtras,
+  lastExtras,
   type ResponseContext,
   responseExtras,
   streamUsage,
@@ -24,11 +28,29 @@ export function completion(context: Context): Completion {
   const { fields } = context.prepared;
   return {
     ...head(context),
-    choices: generations.map((g) => choice(context, g, g.take(), g.finish, true)),
+    choices: best(context).map((g, index) => ({
+      ...choice(context, g, g.take(), g.finish, true),
+      index,
+    })),
     usage: usage(generations),
     metadata: { weight_version: context.weightVersion },
     ...responseExtras(generations, fields),
   };
+}
+
+/** With best_of: of each prompt the n samples with the highest mean logprob, the best first. */
+function best({ group, prepared: { fields } }: Context): readonly Generation[] {
+  const { generations } = group;
+  const samples = samplesOf(fields);
+  const n = fields.n ?? 1;
+  if (samples === n) return generations;
+  const mean = (g: Generation) => g.logprobSum / Math.max(1, g.completionTokens);
+  const kept: Generation[] = [];
+  for (let at = 0; at < generations.length; at += samples) {
+    const own = generations.slice(at, at + samples);
+    kept.push(...own.sort((a, b) => mean(b) - mean(a)).slice(0, n));
+  }
+  return kept;
 }
 
 /** Texts as they come, the finish_reason on a choice's last; then sglext and usage for the whole. */
@@ -74,18 +96,18 @@ function choice(
 ): CompletionChoice {
   const { fields, promptTexts } = context.prepared;
   const prompt = promptTexts[generation.plan.promptIndex]!;
+  const { content } = joinEvents(output.events);
   return {
     index: generation.plan.index,
-    text: first ? prompt + output.content : output.content,
+    text: first ? prompt + content : content,
     logprobs: logprobs(context, generation, output, prompt.length, first),
     // null before the end: OpenAI's type does not say so.
-    finish_reason: finish?.reason ?? (null as never),
-    matched_stop: finish?.matchedStop ?? null,
-    ...(fields.return_token_ids && {
-      token_ids: output.tokenIds,
-      ...(first && { prompt_token_ids: [...generation.plan.promptIds] }),
-    }),
-    ...(finish && choiceExtras(generation, fields)),
+    ...(finish
+      ? finishFields<CompletionFinishReason>(finish)
+      : { finish_reason: null as never, matched_stop: null }),
+    ...(fields.return_token_ids && { token_ids: output.tokenIds }),
+    ...(first && firstExtras(generation, fields)),
+    ...(finish && lastExtras(context, generation)),
   };
 }
 

@@ -10,6 +10,8 @@ export interface DetokenizerOptions {
    * (a chat message).
    */
   continues?: boolean;
+  /** Special tokens that are not left out. */
+  keep?: ReadonlySet<number>;
 }
 
 const none = new Uint8Array(0);
@@ -21,6 +23,7 @@ const none = new Uint8Array(0);
 export class IncrementalDetokenizer {
   readonly #tokenizer: Tokenizer;
   readonly #skipSpecial: boolean;
+  readonly #keep: ReadonlySet<number> | undefined;
   /** At most 3 bytes: the beginning of a character. */
   #pending: Uint8Array = none;
   /** No token has been taken yet. */
@@ -32,6 +35,7 @@ export class IncrementalDetokenizer {
   constructor(tokenizer: Tokenizer, options: DetokenizerOptions) {
     this.#tokenizer = tokenizer;
     this.#skipSpecial = options.skipSpecialTokens;
+    this.#keep = options.keep;
     const continues = options.continues ?? false;
     this.#atStart = !continues;
     const { leading } = tokenizer;
@@ -44,7 +48,7 @@ export class IncrementalDetokenizer {
   /** The text that this token completes: often its own, empty while a character is incomplete. */
   push(id: number): string {
     const tokenizer = this.#tokenizer;
-    if (this.#skipSpecial && tokenizer.isSpecial(id)) return '';
+    if (this.#skipSpecial && tokenizer.isSpecial(id) && !this.#keep?.has(id)) return '';
     if (this.#atStart) {
       if (!tokenizer.hasId(id)) return '';
       this.#atStart = false;

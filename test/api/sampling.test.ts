@@ -106,7 +106,7 @@ test('penalties change the logit of a token that was generated, by what they say
   expect(new Set(often).size).toBeGreaterThan(1);
 });
 
-test('ignore_eos goes on to max_tokens, and also past stop_token_ids', async () => {
+test('ignore_eos goes on to max_tokens, but not past stop_token_ids', async () => {
   const end = { logit_bias: { '2': 100 }, temperature: 0 };
   const ended = await engine.chatCompletions({ messages: user('x'), max_tokens: 9, ...end });
   expect(ended.choices[0]).toMatchObject({
@@ -119,12 +119,14 @@ test('ignore_eos goes on to max_tokens, and also past stop_token_ids', async () 
     messages: user('x'),
     max_tokens: 9,
     ignore_eos: true,
-    stop_token_ids: [2],
     ...end,
   };
   const ignored = await engine.chatCompletions(body);
   expect(ignored.choices[0]!.finish_reason).toBe('length');
   expect(ignored.usage.completion_tokens).toBe(9);
+  const stopped = await engine.chatCompletions({ ...body, stop_token_ids: [2] });
+  expect(stopped.choices[0]).toMatchObject({ finish_reason: 'stop', matched_stop: 2 });
+  expect(stopped.usage.completion_tokens).toBe(1);
 });
 
 test('min_tokens holds EOS and stop_token_ids back, and nothing longer', async () => {

@@ -6,6 +6,7 @@ import type { EngineParts } from '../../lib/engine/load.js';
 import { Engine } from '../../lib/engine.js';
 import { Mailbox } from '../../lib/mailbox.js';
 import type { NativeEngine, NativeSamplingParams, NativeStats } from '../../lib/native.js';
+import type { TextModel } from '../../lib/request/render.js';
 import { ChatTemplates } from '../../lib/text/template.js';
 import { Tokenizer } from '../../lib/text/tokenizer.js';
 
@@ -212,7 +213,7 @@ let tokenizer: Promise<Tokenizer> | undefined;
 
 export async function fakeEngine(
   facts: Partial<EngineParts['facts']> = {},
-  options: { withText?: boolean } = {},
+  options: { withText?: boolean; text?: Partial<TextModel> } = {},
 ): Promise<Fake> {
   tokenizer ??= byteTokenizer();
   const native = new FakeNative();
@@ -227,6 +228,11 @@ export async function fakeEngine(
             tokenizer: loaded,
             templates: new ChatTemplates(loaded.chatTemplates, loaded),
             knowsDeveloper: false,
+            reasoningParser: null,
+            toolParser: null,
+            thinking: null,
+            templateKwargs: {},
+            ...options.text,
           },
     facts: {
       vocabSize: modelVocabSize,

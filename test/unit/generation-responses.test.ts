@@ -26,7 +26,13 @@ test('a chat completion', async () => {
     choices: [
       {
         index: 0,
-        message: { role: 'assistant', content: 'Hi', refusal: null, reasoning_content: null },
+        message: {
+          role: 'assistant',
+          content: 'Hi',
+          refusal: null,
+          reasoning_content: null,
+          tool_calls: null,
+        },
         logprobs: null,
         finish_reason: 'stop',
         matched_stop: imEnd,
@@ -38,6 +44,7 @@ test('a chat completion', async () => {
       completion_tokens: 3,
       prompt_tokens_details: { cached_tokens: 16 },
       reasoning_tokens: 0,
+      completion_tokens_details: { reasoning_tokens: 0 },
     },
     metadata: { weight_version: 'default' },
   });
@@ -150,6 +157,7 @@ test('a completion', async () => {
       completion_tokens: 3,
       prompt_tokens_details: { cached_tokens: 0 },
       reasoning_tokens: 0,
+      completion_tokens_details: { reasoning_tokens: 0 },
     },
     metadata: { weight_version: 'default' },
   });

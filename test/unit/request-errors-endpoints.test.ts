@@ -9,6 +9,8 @@ beforeAll(async () => {
 });
 const { chat, complete } = asking(() => fake);
 
+const f = (parameters?: unknown) => ({ type: 'function', function: { name: 'f', parameters } });
+
 describe('chat', () => {
   cases(
     [
@@ -146,15 +148,97 @@ describe('chat', () => {
       ],
       [
         { tool_choice: 'required' },
+        'tools',
+        'invalid_value',
+        'Tools cannot be empty if tool choice is set to required.',
+      ],
+      [{ tool_choice: 'any' }, 'tool_choice', 'invalid_value', /must be 'auto', 'none'/],
+      [{ tool_choice: 5 }, 'tool_choice', 'invalid_type', /or an object, but got an integer/],
+      [
+        { tool_choice: { type: 'custom' } },
         'tool_choice',
         'unsupported_value',
-        /must be 'auto' or 'none', got 'required'/,
+        /type must be 'function', got 'custom'/,
       ],
       [
-        { tool_choice: { type: 'function', function: { name: 'f' } } },
+        { tool_choice: { type: 'function', function: {} } },
         'tool_choice',
+        'missing_required_parameter',
+        /tool_choice\.function\.name/,
+      ],
+      [
+        { tools: [f()], tool_choice: { type: 'function', function: { name: 'g' } } },
+        'tool_choice.function.name',
+        'invalid_value',
+        "Tool 'g' not found in tools list.",
+      ],
+      [
+        { tools: [f(), f({ type: 'objekt' })] },
+        'tools[1].function.parameters',
+        'invalid_value',
+        /^Tool 1 function has invalid 'parameters' schema: type must be one of .* got 'objekt'/,
+      ],
+      [
+        { tools: [f({ properties: { a: { items: { required: [1] } } } })] },
+        'tools[0].function.parameters',
+        'invalid_value',
+        /at properties\.a\.items: required must be an array of strings/,
+      ],
+      [{ parallel_tool_calls: 1 }, 'parallel_tool_calls', 'invalid_type', /boolean/],
+      [{ reasoning_effort: 'much' }, 'reasoning_effort', 'invalid_value', /one of 'none'/],
+      [{ reasoning_effort: 1 }, 'reasoning_effort', 'invalid_value', /a number in \[0, 0\.99\]/],
+      [{ reasoning_effort: true }, 'reasoning_effort', 'invalid_type', /got a boolean/],
+      [{ reasoning: { efort: 'low' } }, 'reasoning', 'unsupported_parameter', /got efort/],
+      [{ reasoning: { effort: 'x' } }, 'reasoning', 'invalid_value', /^reasoning\.effort must be/],
+      [
+        { reasoning_effort: 'low', reasoning: { effort: 'high' } },
+        'reasoning_effort',
+        'invalid_value',
+        /say different things/,
+      ],
+      [
+        { reasoning_effort: 'none', reasoning: { enabled: true } },
+        'reasoning',
+        'invalid_value',
+        /Pass one of them/,
+      ],
+      [{ thinking_budget: -1 }, 'thinking_budget', 'invalid_value', /at least 0, got -1/],
+      [{ thinking_budget: 5 }, 'thinking_budget', 'unsupported_value', /no reasoning parser/],
+      [
+        { chat_template_kwargs: { thinking_budget: 'x' } },
+        'chat_template_kwargs.thinking_budget',
+        'invalid_value',
+        /got a string/,
+      ],
+      [
+        { custom_params: { other: 1 } },
+        'custom_params.other',
+        'unsupported_parameter',
+        /custom parameter/,
+      ],
+      [{ input_ids: [] }, 'input_ids', 'invalid_value', /at least one token id/],
+      [{ input_ids: [264] }, 'input_ids[0]', 'invalid_value', /got 264/],
+      [{ input_ids: 'x' }, 'input_ids', 'invalid_type', /an array of token ids/],
+      [
+        { input_ids: [1], continue_final_message: true },
+        'continue_final_message',
+        'invalid_value',
+        /whole prompt/,
+      ],
+      [
+        { continue_final_message: true },
+        'messages[0].role',
+        'invalid_value',
+        /needs a last message of the role 'assistant', got 'user'/,
+      ],
+      [
+        {
+          messages: [user, { role: 'assistant', content: 'x', reasoning_content: 'y' }],
+          continue_final_message: true,
+        },
+        'messages[1]',
         'unsupported_value',
-        /got an object/,
+        /goes on with the content alone/,
       ],
       [{ chat_template_kwargs: 'x' }, 'chat_template_kwargs', 'invalid_type', /expected an object/],
       [
@@ -238,7 +322,14 @@ describe('completions', () => {
       ],
       [{ logprobs: true }, 'logprobs', 'invalid_type', /expected an integer/],
       [{ logprobs: 21 }, 'logprobs', 'invalid_value', 'logprobs must be in [0, 20], got 21.'],
-      [{ best_of: 3 }, 'best_of', 'unsupported_value', /best_of must equal n \(1\)/],
+      [{ best_of: 1, n: 2 }, 'best_of', 'invalid_value', /best_of must be at least n \(2\), got 1/],
+      [
+        { best_of: 3, stream: true },
+        'best_of',
+        'unsupported_value',
+        /must equal n \(1\) with stream/,
+      ],
+      [{ best_of: 0 }, 'best_of', 'invalid_value', /in \[1, 128\]/],
       [{ messages: [user] }, 'messages', 'unsupported_parameter', /Unrecognized/],
     ],
     complete,

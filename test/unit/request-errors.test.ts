@@ -96,6 +96,22 @@ describe('ranges, on both endpoints', () => {
       'stop can have up to 64 strings, got 65.',
     ],
     [
+      { stop_regex: '(' },
+      'stop_regex',
+      'invalid_value',
+      /regular expression in JavaScript's syntax/,
+    ],
+    [{ stop_regex: ['a', '(?=b)'] }, 'stop_regex[1]', 'invalid_value', /lookaround/],
+    [{ stop_regex: '(a)\\1' }, 'stop_regex', 'invalid_value', /backreference/],
+    [{ stop_regex: 'a*' }, 'stop_regex', 'invalid_value', /matches the empty text/],
+    [{ stop_regex: '(a{100}){100}' }, 'stop_regex', 'invalid_value', /too large/],
+    [{ stop_regex: '((()){2000}){2000}x' }, 'stop_regex', 'invalid_value', /repeats too much/],
+    [{ stop_regex: 'a'.repeat(1001) }, 'stop_regex', 'invalid_value', /at most 1000 characters/],
+    [{ stop_regex: 5 }, 'stop_regex', 'invalid_type', /expected a string or an array/],
+    [{ rid: '' }, 'rid', 'invalid_value', /1 to 512 characters/],
+    [{ rid: ['a'] }, 'rid', 'invalid_type', /expected a string, but got an array/],
+    [{ return_meta_info: 1 }, 'return_meta_info', 'invalid_type', /expected a boolean/],
+    [
       { stop_token_ids: [modelVocabSize] },
       'stop_token_ids[0]',
       'invalid_value',
@@ -194,24 +210,18 @@ describe('fields that are unknown or not supported', () => {
       /Unrecognized request argument supplied: constructor/,
     ],
     [
-      { regex: 'a+' },
-      'regex',
-      'unsupported_parameter',
-      /'regex' is not supported by this engine, got 'a\+'/,
+      { lora_path: 'x' },
+      'lora_path',
+      'unsupported_value',
+      /^LoRA adapter 'x' was requested, but LoRA is not enabled/,
     ],
-    [{ ebnf: 'root ::= "a"' }, 'ebnf', 'unsupported_parameter', /not supported/],
-    [{ lora_path: 'x' }, 'lora_path', 'unsupported_parameter', /not supported/],
-    [{ suffix: 'x' }, 'suffix', 'unsupported_parameter', /not supported/],
+    [{ lora_path: [null, 'y'] }, 'lora_path', 'unsupported_value', /^LoRA adapter 'y' was/],
+    [{ lora_path: 5 }, 'lora_path', 'invalid_type', /the name of an adapter/],
+    [{ model: 'fake:z' }, 'model', 'unsupported_value', /^LoRA adapter 'z' was requested/],
+    [{ model: 'other:a:b' }, 'model', 'unsupported_value', /^LoRA adapter 'a:b' was requested/],
+    [{ suffix: 'x' }, 'suffix', 'unsupported_parameter', /filling in the middle/],
     [{ audio: {} }, 'audio', 'unsupported_parameter', /not supported/],
     [{ functions: [{}] }, 'functions', 'unsupported_parameter', /not supported/],
-    [
-      { response_format: { type: 'json_object' } },
-      'response_format.type',
-      'unsupported_value',
-      /must be 'text', got 'json_object'/,
-    ],
-    [{ reasoning_effort: 'low' }, 'reasoning_effort', 'unsupported_parameter', /not supported/],
-    [{ separate_reasoning: true }, 'separate_reasoning', 'unsupported_parameter', /not supported/],
   ];
   describe('chat', () => cases(rows, chat));
   describe('completions', () => cases(rows, complete));
@@ -236,6 +246,19 @@ test('tokenize and detokenize refuse what they cannot read', async () => {
   expect((await refused(engine.detokenize({ tokens: 'x' } as never))).code).toBe('invalid_type');
   expect((await refused(engine.detokenize({ tokens: [264] }))).param).toBe('tokens[0]');
   expect((await refused(engine.detokenize({ tokens: [1.5] }))).code).toBe('invalid_type');
+});
+
+test('fields of chat are no fields of completions', async () => {
+  for (const [field, value] of Object.entries({
+    reasoning_effort: 'low',
+    reasoning: { effort: 'low' },
+    separate_reasoning: true,
+    thinking_budget: 5,
+    input_ids: [1],
+  })) {
+    const error = await complete({ [field]: value });
+    expect(error).toMatchObject({ param: field, code: 'unsupported_parameter' });
+  }
 });
 
 test('nothing refused reached native code', () => {

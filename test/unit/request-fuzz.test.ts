@@ -46,7 +46,9 @@ const fields =
   'logit_bias stop stop_token_ids seed n stream stream_options ignore_eos min_tokens skip_special_tokens ' +
   'no_stop_trim priority cache_salt extra_key return_token_ids return_routed_experts routed_experts_start_len ' +
   'max_tokens max_completion_tokens logprobs top_logprobs tools tool_choice chat_template_kwargs echo best_of ' +
-  'response_format user metadata suffix regex unknown __proto__ constructor toString';
+  'response_format user metadata suffix regex unknown __proto__ constructor toString ebnf json_schema stop_regex ' +
+  'lora_path rid input_ids reasoning_effort reasoning separate_reasoning stream_reasoning thinking_budget ' +
+  'custom_params continue_final_message return_meta_info return_prompt_token_ids parallel_tool_calls';
 
 async function outcome(call: () => unknown): Promise<unknown> {
   try {

@@ -57,10 +57,22 @@ test('null means the default, for every optional field', async () => {
     'model temperature top_p top_k min_p frequency_penalty presence_penalty repetition_penalty logit_bias ' +
     'stop stop_token_ids n stream stream_options ignore_eos min_tokens skip_special_tokens no_stop_trim ' +
     'priority cache_salt extra_key return_token_ids return_routed_experts routed_experts_start_len user ' +
-    'metadata store service_tier max_tokens response_format regex lora_path functions';
+    'metadata store service_tier max_tokens response_format regex ebnf json_schema ' +
+    'lora_path functions stop_regex rid return_prompt_token_ids return_meta_info parallel_tool_calls';
   const nulls = Object.fromEntries(names.split(' ').map((name) => [name, null]));
   const chat = { max_completion_tokens: null, logprobs: null, top_logprobs: null, tools: null };
-  const rest = { tool_choice: null, chat_template_kwargs: null };
+  const rest = {
+    tool_choice: null,
+    chat_template_kwargs: null,
+    input_ids: null,
+    reasoning_effort: null,
+    reasoning: null,
+    separate_reasoning: null,
+    stream_reasoning: null,
+    thinking_budget: null,
+    custom_params: null,
+    continue_final_message: null,
+  };
   const { seed: _, ...expected } = await params({});
   expect(await params({ ...nulls, ...chat, ...rest, seed: 1 })).toMatchObject(expected);
   const { seed: __, ...completion } = await params({ prompt: 'x' });
@@ -98,8 +110,9 @@ test('every sampling field reaches native code', async () => {
     repetitionPenalty: 1.5,
     logitBiasTokens: Int32Array.of(5, 7),
     logitBiasValues: Float32Array.of(100, -3.5),
-    stopTokenIds: Int32Array.of(imEnd, endOfText, 9),
-    ignoreEos: true,
+    // EOS ids are left out with ignore_eos, but not those that were asked for.
+    stopTokenIds: Int32Array.of(9, imEnd),
+    ignoreEos: false,
     minTokens: 3,
     maxTokens: 10,
     numLogprobs: 4,
@@ -247,7 +260,9 @@ test('fields without effect are accepted, and neutral values of unsupported ones
     continue_final_message: false,
     undefined_is_absent: undefined,
   });
-  await params({ prompt: 'x', best_of: 1 });
+  await params({ prompt: 'x', best_of: 1, suffix: '', separate_reasoning: false });
+  await params({ lora_path: ['', null], model: 'anything' });
+  await params({ model: 'fake: ' });
 });
 
 test('an answer can be handed back as the next message', async () => {

@@ -66,6 +66,18 @@ it('goes over special tokens inside a character when they are skipped', () => {
   expect(pieces(byteLevel, ids).join('')).toBe('\u{fffd}<|end|>\u{fffd}\u{fffd}');
 });
 
+it('keeps the special tokens that it is told to, and skips the others', () => {
+  const { byteLevel } = tokenizers;
+  const end = byteLevel.tokenToId('<|end|>')!;
+  const show = (keep: number[]) => {
+    const options = { skipSpecialTokens: true, keep: new Set(keep) };
+    const detokenizer = new IncrementalDetokenizer(byteLevel, options);
+    return [97, end, 98].map((id) => detokenizer.push(id));
+  };
+  expect(show([end])).toEqual(['a', '<|end|>', 'b']);
+  expect(show([97])).toEqual(['a', '', 'b']);
+});
+
 it('takes the leading space of SentencePiece off once, wherever the first text comes', () => {
   const { sentencePiece } = tokenizers;
   const { hello, world, space } = spIds;
