@@ -24,6 +24,7 @@ memcheck=(
   "qk_norm_rope_store bf16 heads=14/2"
   "paged_attention steps bf16 heads=14/2 d=64"
   "paged_attention steps bf16 heads=8/2 d=128"
+  "paged_attention cut bf16 heads=8/2 d=128 block=16"
   "paged_attention odd sizes bf16"
   "moe_experts bf16 t=33"
   "moe_route t=70"
@@ -38,28 +39,39 @@ racecheck=(
   "add_rmsnorm bf16 t=5 h=896"
   "paged_attention steps bf16 heads=8/8 d=64"
   "paged_attention steps bf16 heads=2/2 d=128"
+  "paged_attention cut bf16 heads=14/2 d=64"
   "moe_experts bf16 t=7 e=16"
   "moe_route t=9 "
   "sample rules vocab=130"
 )
 if [ $# -gt 0 ]; then memcheck=("$@") racecheck=("$@"); fi
 
-failed=0
+# Each check is a process of its own; JOBS of them at a time (default 4) share the GPU.
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
 check() {  # tool filter [flag ...]
   local tool=$1 filter=$2 log
   shift 2
-  log=$(timeout 120 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 5 "$program" \
+  log=$(timeout 240 "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 5 "$program" \
     --device cuda:0 --activations bf16 --filter "$filter" "$@" 2>&1)
   local status=$?
   printf '%-10s %-48s %-9s %s: %s\n' "$tool" "$filter" "$*" \
     "$([ $status = 0 ] && echo ok || echo "FAILED ($status)")" "$(tail -n 1 <<<"$log")"
   if [ $status != 0 ]; then
-    failed=1
+    touch "$logs/failed"
     grep -v '^ok' <<<"$log" | head -n 40
   fi
 }
-for filter in "${memcheck[@]}"; do check memcheck "$filter"; done
-for filter in "${memcheck[@]:0:6}"; do check memcheck "$filter" --isa portable; done
-for filter in "${racecheck[@]}"; do check racecheck "$filter"; done
-for filter in "${racecheck[@]:0:2}"; do check racecheck "$filter" --isa portable; done
-exit $failed
+number=0
+start() {
+  while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-4}" ]; do wait -n; done
+  number=$((number + 1))
+  check "$@" > "$logs/$number.txt" &
+}
+for filter in "${memcheck[@]}"; do start memcheck "$filter"; done
+for filter in "${memcheck[@]:0:6}"; do start memcheck "$filter" --isa portable; done
+for filter in "${racecheck[@]}"; do start racecheck "$filter"; done
+for filter in "${racecheck[@]:0:2}"; do start racecheck "$filter" --isa portable; done
+wait
+for i in $(seq $number); do cat "$logs/$i.txt"; done
+[ ! -e "$logs/failed" ]

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+
 #include "cuda/gemm.h"
 
 namespace hotpath::cuda {
@@ -11,8 +13,13 @@ struct WgmmaPlan {
   int tile_m, tile_n;        // see kWgmmaTiles in gemm_wgmma_sm90.cu
   int cluster_m, cluster_n;  // product 1, 2 or 4
   int group = 8;  // this many clusters along m are worked on together, so that w comes from L2
-  bool split = false;  // a cluster of four blocks to a tile, one per segment of K; no silu_mul
 };
+
+// The group of clusters along m whose rows of x stay in L2 while w passes by.
+inline int wgmma_group(int tile_m, int cluster_m, int64_t k) {
+  const int64_t rows = std::max<int64_t>(2048, (int64_t{16} << 20) / (2 * k));
+  return static_cast<int>(std::max<int64_t>(1, rows / (tile_m * cluster_m)));
+}
 
 // The plan with the least estimated time.
 WgmmaPlan plan_wgmma(const Context& ctx, int64_t m, int64_t n, int64_t k, bool silu_mul);
@@ -40,8 +47,5 @@ struct WgmmaMaps;  // device/gemm_wgmma.cuh
 template <typename T>
 void launch_wgmma(const Context& ctx, const WgmmaPlan& plan, bool segmented, const WgmmaMaps& maps,
                   const WgmmaParams& params);
-template <typename T>
-void launch_wgmma_split(const Context& ctx, const WgmmaPlan& plan, const WgmmaMaps& maps,
-                        const WgmmaParams& params);
 
 }  // namespace hotpath::cuda

@@ -1,35 +1,28 @@
 #include <algorithm>
 #include <tuple>
 
-#include "cuda/device/gemm_wgmma_split.cuh"
+#include "cuda/device/gemm_wgmma.cuh"
 #include "cuda/gemm_wgmma.h"
 
 namespace hotpath::cuda {
 
 extern template void launch_wgmma<bf16>(const Context&, const WgmmaPlan&, bool, const WgmmaMaps&,
                                         const WgmmaParams&);
-extern template void launch_wgmma_split<bf16>(const Context&, const WgmmaPlan&, const WgmmaMaps&,
-                                              const WgmmaParams&);
 extern template void launch_wgmma<f16>(const Context&, const WgmmaPlan&, bool, const WgmmaMaps&,
                                        const WgmmaParams&);
-extern template void launch_wgmma_split<f16>(const Context&, const WgmmaPlan&, const WgmmaMaps&,
-                                             const WgmmaParams&);
 
 namespace {
 
 struct Tile {
   int m, n;
-  bool segmented, split;  // also built for more than one K segment: in one block, in four
+  bool whole, segmented;  // built for one K segment; for four
 };
-constexpr Tile kWgmmaTiles[] = {
-    {128, 256, false, false}, {128, 224, false, false}, {128, 192, false, false},
-    {128, 160, true, false},  {128, 128, true, true},   {128, 96, false, false},
-    {128, 64, true, true},    {64, 128, false, false},  {64, 96, false, false},
-    {64, 64, true, true},     {64, 32, true, false}};
-
-// Whether plan_wgmma may pick the split kernel. Its bits and times have not been seen on a card:
-// true once gemm_wgmma_lab's check passes with it.
-constexpr bool kPickSplit = false;
+constexpr Tile kWgmmaTiles[] = {{128, 256, true, false}, {128, 224, true, false},
+                                {128, 192, true, true},  {128, 160, true, true},
+                                {128, 144, false, true}, {128, 128, true, true},
+                                {128, 96, true, false},  {128, 64, true, true},
+                                {64, 128, true, false},  {64, 96, true, true},
+                                {64, 64, true, true},    {64, 32, true, true}};
 
 // A row-major matrix of 16-bit elements, read or written in boxes of [box_rows][box_columns].
 void encode(const Context& ctx, CUtensorMap* map, const Tensor& t, int64_t box_columns,
@@ -62,6 +55,8 @@ bool aligned(const Tensor& t, int64_t bytes) {
 
 WgmmaPlan plan_wgmma(const Context& ctx, int64_t m, int64_t n, int64_t k, bool silu_mul) {
   const bool segmented = k_segments(n, k) > 1;
+  const bool tall = segmented && m >= 2048;
+  const bool wide = m >= 8192 && n >= 65536 && k < 1024;
   const int k_blocks = ceil_div(k, 64);
   // Cycles that fetching w once from device memory takes, 2000 bytes a cycle.
   const double fetch = 2.0 * static_cast<double>(n) * static_cast<double>(k) / 2000;
@@ -74,7 +69,8 @@ WgmmaPlan plan_wgmma(const Context& ctx, int64_t m, int64_t n, int64_t k, bool s
     best = plan;
   };
   for (const Tile& tile : kWgmmaTiles) {
-    if (segmented && !tile.segmented) continue;
+    if (!(segmented ? tile.segmented : tile.whole)) continue;
+    if (silu_mul && tile.n % 32 != 0) continue;  // halves of whole steps of 16
     const int tiles_m = ceil_div(m, tile.m), tiles_n = ceil_div(n, tile.n);
     // Cycles per 64 of K: the tensor cores (2 x 1024 multiply-adds each), shared memory (128 bytes:
     // a warpgroup reads its x rows and all w rows, copies come in), copies (54 bytes as measured).
@@ -84,21 +80,21 @@ WgmmaPlan plan_wgmma(const Context& ctx, int64_t m, int64_t n, int64_t k, bool s
     const double step = std::max({compute * 1.0, shared * 1.0, copied / 54.0});
     // Filling and emptying the pipeline, storing; a stop at the end of each segment.
     const double rest = 1000 + tile.m * tile.n / 32.0 + (segmented ? 4 * 250 : 0);
-    // Sharing x instead of w, or neither, costs some L2 bandwidth.
+    // 2x1 shares w, 1x2 shares x, 1x1 nothing: L2 bandwidth against waits for the partner. Mostly
+    // 2x1 is best. H100, us of 2x1 and of the better one, where it is not:
+    //  - four segments, many rows: 1x2 with an even number of tiles along n (M = 2048: 1152 x 896
+    //    10.99, 10.32; M = 8192: 1152 x 896 32.44, 31.93, 896 x 896 28.64, 27.41), else half a
+    //    cluster idles and 1x1 is (M = 2048: 896 x 4864 33.86, 32.50, 896 x 896 9.64, 9.26);
+    //  - a very wide, short w and very many rows: 1x1 (M = 8192: 151936 x 896 3739, 3676).
+    const double share_w = tall ? 1.05 : 1.0;
+    const double share_x = tiles_m == 1 || (tall && tiles_n % 2 == 0) ? 1.0 : 1.08;
+    const double alone = tall ? 1.02 : wide ? 0.98 : 1.08;
     for (const auto [cluster_m, cluster_n, cost] :
-         {std::tuple{2, 1, 1.0}, std::tuple{1, 2, tiles_m > 1 ? 1.08 : 1.0},
-          std::tuple{1, 1, 1.08}}) {
+         {std::tuple{2, 1, share_w}, std::tuple{1, 2, share_x}, std::tuple{1, 1, alone}}) {
       const int units = ceil_div(tiles_m, cluster_m) * ceil_div(tiles_n, cluster_n);
       const int waves = ceil_div(units, ctx.num_sms / (cluster_m * cluster_n));
       consider(waves * (k_blocks * step * cost + rest),
-               {tile.m, tile.n, cluster_m, cluster_n,
-                std::max(1, 2048 / (tile.m * cluster_m))});
-    }
-    if (kPickSplit && segmented && !silu_mul && tile.split) {
-      const int quads = std::max(1, ctx.num_sms / 4 - 2);  // about what resident_quads() says
-      const int waves = ceil_div(tiles_m * tiles_n, quads);
-      consider(waves * ((k_blocks + 3) / 4 * step * 1.08 + rest + 1500),
-               {tile.m, tile.n, 1, 1, 1, true});
+               {tile.m, tile.n, cluster_m, cluster_n, wgmma_group(tile.m, cluster_m, k)});
     }
   }
   return best;
@@ -119,6 +115,8 @@ void gemm_wgmma_as(const Context& ctx, const GemmArgs& args, const WgmmaPlan& pl
   check(aligned(x, 16) && aligned(w, 16) && w.contiguous(),
         "gemm_wgmma: expected 16-byte aligned rows; received ", x.to_string(), ", row stride ",
         x.row_stride, ", ", w.to_string(), ", row stride ", w.row_stride);
+  check(!args.silu_mul || plan.tile_n % 32 == 0,
+        "gemm_wgmma: expected a tile of whole 32 columns for silu_mul, received ", plan.tile_n);
   check(!args.bias || (args.bias->ndim == 1 && args.bias->dim(0) == n),
         "gemm_wgmma: expected a bias of ", n, " elements");
   if (m == 0 || n == 0) return;
@@ -146,7 +144,9 @@ void gemm_wgmma_as(const Context& ctx, const GemmArgs& args, const WgmmaPlan& pl
   p.y_f32 = y.dtype == DType::kF32;
   p.y_pairs = aligned(y, 2 * static_cast<int64_t>(dtype_size(y.dtype)));
   const int columns = args.silu_mul ? plan.tile_n / 2 : plan.tile_n;
-  if (!p.y_f32 && aligned(y, 16))
+  // The copy engine clips a row at whole 16 bytes only: it would write over what lies behind y's
+  // last column.
+  if (!p.y_f32 && aligned(y, 16) && n_out % 8 == 0)
     p.chunk_columns = columns % 64 == 0 ? 64 : columns % 32 == 0 ? 32 : 16;
 
   WgmmaMaps maps;
@@ -154,12 +154,7 @@ void gemm_wgmma_as(const Context& ctx, const GemmArgs& args, const WgmmaPlan& pl
   encode(ctx, &maps.w, w, 64, p.w_box);
   if (p.chunk_columns) encode(ctx, &maps.y, y, p.chunk_columns, 16);
   const bool segmented = k_segments(n, k) > 1;
-  check(!plan.split || (segmented && !args.silu_mul), "gemm_wgmma: expected segments to split");
-  if (plan.split && x.dtype == DType::kBF16)
-    launch_wgmma_split<bf16>(ctx, plan, maps, p);
-  else if (plan.split)
-    launch_wgmma_split<f16>(ctx, plan, maps, p);
-  else if (x.dtype == DType::kBF16)
+  if (x.dtype == DType::kBF16)
     launch_wgmma<bf16>(ctx, plan, segmented, maps, p);
   else
     launch_wgmma<f16>(ctx, plan, segmented, maps, p);

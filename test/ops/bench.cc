@@ -61,7 +61,7 @@ Peaks device_peaks(const std::string& device, const BackendOptions& options) {
   Peaks peaks;
   OpLimits limits = kSmallLimits;
   constexpr int64_t kSide = 8192;
-  limits.max_tokens = kSide, limits.max_columns = 2 * kSide;
+  limits.max_tokens = limits.max_seqlen = kSide, limits.max_columns = 2 * kSide;
   {
     Run run(device, options, limits, true);
     const int64_t n = int64_t{1} << 16;

@@ -79,6 +79,38 @@ Case gemm_case(GemmShape s, DType dtype, bool strided, bool logits) {
   return c;
 }
 
+// y's rows begin at whole 16 bytes but do not end there, as in a wider buffer: a kernel that stores
+// 16 bytes at a time writes behind the last column, where all must stay NaN, as must the rows that
+// follow.
+Case gemm_between_rows(GemmShape s, DType dtype) {
+  Case c;
+  c.name = concat(op_name(s), dtype_name(dtype), " m=", s.m, " ", shape_name(s),
+                  " nothing between rows");
+  c.body = [=](Run& run) {
+    constexpr int64_t kSpare = 3;
+    const int64_t stride = (s.n + 7) / 8 * 8;
+    expect(stride > s.n, "expected columns of no whole 8, received ", s.n);
+    GemmData data(run, s);
+    const Tensor w = run.upload(data.w, dtype, {s.w_rows(), s.k});
+    const Tensor b = run.upload(data.b, dtype, {s.w_rows()});
+    const Tensor x = run.upload(data.x, run.activation(), {s.m, s.k});
+    const Tensor with_spare =
+        run.upload_strided(data.y0, run.activation(), s.m, s.n, stride, kSpare);
+    const Tensor y = with_spare.rows(s.m);
+    call(run.ops(), s, y, x, w, b);
+    const auto all = run.download(Tensor(y.data, y.dtype, {s.m + kSpare, stride}));
+    for (int64_t i = 0; i < s.m + kSpare; ++i)
+      for (int64_t j = i < s.m ? s.n : 0; j < stride; ++j)
+        expect(std::isnan(all[i * stride + j]), "row ", i, " column ", j,
+               ", outside of y: expected NaN as before, received ", all[i * stride + j]);
+    const auto places = places_in(run.rng(), s.m, s.n, 6000000 / s.k);
+    std::vector<double> expected;
+    for (int64_t at : places) expected.push_back(data.expected(at / s.n, at % s.n));
+    run.close_at(run.download(y), places, expected, run.tolerance(kTolerance), "y");
+  };
+  return c;
+}
+
 // A row alone, in batches of every size, between other neighbours, on one thread and on three: the
 // same bits.
 Case gemm_invariance(GemmShape s, DType dtype) {
@@ -203,6 +235,17 @@ void add_gemm_cases(std::vector<Case>& cases) {
     for (const auto& [n, k] : std::vector<std::pair<int64_t, int64_t>>{
              {32, 64}, {48, 72}, {500, 520}, {704, 1024}, {1024, 640}, {1184, 200}, {4864, 896}})
       cases.push_back(gemm_rows({0, n, k, true, n % 3 == 0}, dtype));
+    // Rows enough for the kernels that store tiles; K of whole blocks, in one part and in four.
+    for (int64_t m : {40, 130}) {
+      for (int64_t n : {2306, 2308, 1154}) {
+        const int64_t k = n < 2048 ? 576 : 192;
+        cases.push_back(gemm_between_rows({m, n, k}, dtype));
+        cases.push_back(gemm_between_rows({m, n, k, false, true, true}, dtype));
+      }
+      cases.push_back(gemm_between_rows({m, 1154, 192, true}, dtype));
+      cases.push_back(gemm_between_rows({m, 1156, 128, true, true}, dtype));
+      cases.push_back(gemm_between_rows({m, 578, 576, true}, dtype));
+    }
     cases.push_back(gemm_rows({0, 128, 576}, dtype, true));
     cases.push_back(gemm_rows({0, 2112, 192, false, true}, dtype, true));
     cases.push_back(gemm_rows({0, 96, 576, true}, dtype, true));

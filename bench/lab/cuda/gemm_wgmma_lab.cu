@@ -1,15 +1,17 @@
 // gemm_wgmma: every tile and cluster against a plain mma.sync kernel that sums in the order of
 // gemm.h (bits must be equal), small shapes against double, then times of all plans.
-//   gemm_wgmma_lab [check] [time] [sweep] [rows]
-// HOTPATH_LAB_CUBLAS=/path/libcublas.so.13 puts cuBLAS's time on the same card beside ours.
-
-#include <dlfcn.h>
+//   gemm_wgmma_lab [check] [target] [time] [sweep] [rows]
+// target: the shapes of performance.md from 512 rows on, all plans. time: shapes of prefill and
+// decode, the picked plan only; sweep: the same, all plans; rows: other numbers of rows, all plans.
+// HOTPATH_LAB_CUBLAS=/path/libcublas.so.13 puts cuBLASLt's time on the same card beside ours.
 
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "cuda/device/mma.cuh"
 #include "cuda/gemm_wgmma.h"
+#include "cublaslt.h"
 #include "lab.h"
 
 using namespace hotpath::cuda;
@@ -18,10 +20,11 @@ using lab::Tensor;
 
 namespace {
 
-constexpr int kTiles[][3] = {{128, 256, 0}, {128, 224, 0}, {128, 192, 0}, {128, 160, 1},
-                             {128, 128, 1}, {128, 96, 0},  {128, 64, 1},  {64, 128, 0},
-                             {64, 96, 0},   {64, 64, 1},   {64, 32, 1}};
-constexpr int kSplitTiles[][2] = {{64, 64}, {128, 64}, {128, 128}};
+// Rows, columns, built for one K segment, for four.
+constexpr int kTiles[][4] = {{128, 256, 1, 0}, {128, 224, 1, 0}, {128, 192, 1, 1},
+                             {128, 160, 1, 1}, {128, 144, 0, 1}, {128, 128, 1, 1},
+                             {128, 96, 1, 0},  {128, 64, 1, 1},  {64, 128, 1, 0},
+                             {64, 96, 1, 1},   {64, 64, 1, 1},   {64, 32, 1, 1}};
 constexpr int kClusters[][2] = {{1, 1}, {2, 1}, {1, 2}, {2, 2}, {4, 1}, {1, 4}};
 
 // One warp: 16 rows of x by 8 rows of w, steps of 16 k in order, segments added in order.
@@ -231,17 +234,16 @@ void check_case(const Context& ctx, const Case& c, bool all_plans) {
     const Difference d = compare(got, expected);  // the padding must be untouched too
     ++checks;
     if (d.count && ++failures < 25)
-      std::printf("FAIL %s tile %dx%d cluster %dx%d%s: %llu differ, worst %.3g\n", name,
-                  plan.tile_m, plan.tile_n, plan.cluster_m, plan.cluster_n,
-                  plan.split ? " split" : "", d.count, d.worst);
+      std::printf("FAIL %s tile %dx%d cluster %dx%d: %llu differ, worst %.3g\n", name, plan.tile_m,
+                  plan.tile_n, plan.cluster_m, plan.cluster_n, d.count, d.worst);
   };
   one(plan_wgmma(ctx, c.m, c.n, c.k, c.silu));
   if (all_plans)
     for (const auto& t : kTiles)
-      for (const auto& cl : kClusters)
-        if (!segmented || t[2]) one({t[0], t[1], cl[0], cl[1], 3});
-  if (segmented && !c.silu)
-    for (const auto& t : kSplitTiles) one({t[0], t[1], 1, 1, 1, true});
+      for (const auto& cl : kClusters) {
+        if (!t[segmented ? 3 : 2] || (c.silu && t[1] % 32 != 0)) continue;
+        one({t[0], t[1], cl[0], cl[1], 3});
+      }
   LAB_CHECK(cudaFree(g.x.data));
   LAB_CHECK(cudaFree(g.w.data));
   LAB_CHECK(cudaFree(bias.data));
@@ -272,6 +274,9 @@ void check_all(const Context& ctx) {
   check_case(ctx, {600, 4096, 4096, false, true}, false);
   check_case(ctx, {300, 28672, 1024, false, false, true}, false);
   check_case(ctx, {256, 128256, 512, false, false, false, true}, false);
+  // N of no whole 16 bytes, in rows of such: the padding must stay.
+  check_case(ctx, {200, 2306, 200, false, false, false, false, 0, 6}, true);
+  check_case(ctx, {200, 4612, 128, true, false, true, false, 0, 6, f16t}, true);
   for (int k : {512, 520, 576, 1000, 4864}) {
     check_case(ctx, {130, 896, k, true}, false);
     check_case(ctx, {257, 1154, k, k % 64 != 0, true, false, k % 64 == 0, 8, 6}, true);
@@ -283,7 +288,6 @@ void check_all(const Context& ctx) {
 
 struct Shape {
   int m, n, k;
-  double cublas_us;
   bool silu = false, accumulate = false;
 };
 
@@ -310,96 +314,177 @@ int calls_for(const Rotation& r, const Shape& s) {
   return std::max<int>(r.w.size(), flops > 1e12 ? 2 : flops > 1e11 ? 4 : 10);
 }
 
-// 0 without the library.
-double time_cublas(Context& ctx, const Rotation& r, const Shape& s) {
-  using Handle = void*;
-  using Gemm = int (*)(Handle, int, int, int, int, int, const void*, const void*, int, int,
-                       const void*, int, int, const void*, void*, int, int, int, int);
-  static const char* path = std::getenv("HOTPATH_LAB_CUBLAS");
-  static void* library = path ? dlopen(path, RTLD_NOW) : nullptr;
-  if (!library || s.silu) return 0;
-  static Handle handle = nullptr;
-  if (!handle) {
-    reinterpret_cast<int (*)(Handle*)>(dlsym(library, "cublasCreate_v2"))(&handle);
-    reinterpret_cast<int (*)(Handle, cudaStream_t)>(dlsym(library, "cublasSetStream_v2"))(
-        handle, ctx.stream);
-    reinterpret_cast<int (*)(Handle, void*, size_t)>(dlsym(library, "cublasSetWorkspace_v2"))(
-        handle, lab::device_bytes(64 << 20), 64 << 20);
-  }
-  static const Gemm gemm = reinterpret_cast<Gemm>(dlsym(library, "cublasGemmEx"));
-  const float one = 1, beta = s.accumulate ? 1 : 0;
-  const int transposed = 1, plain = 0, bf16_type = 14, compute_f32 = 68, default_algorithm = -1;
-  int status = 0;
-  const double us = lab::time_us(
-      ctx, calls_for(r, s),
-      [&](int i) {
-        status |= gemm(handle, transposed, plain, s.n, s.m, s.k, &one, r.w[i % r.w.size()].data,
-                       bf16_type, s.k, r.x.data, bf16_type, s.k, &beta, r.y.data, bf16_type, s.n,
-                       compute_f32, default_algorithm);
-      },
-      5);
-  return status ? -status : us;
+std::string name_of(const WgmmaPlan& p) {
+  return std::to_string(p.tile_m) + "x" + std::to_string(p.tile_n) + "/" +
+         std::to_string(p.cluster_m) + std::to_string(p.cluster_n) + "g" + std::to_string(p.group);
 }
 
-double time_plan(Context& ctx, const Rotation& r, const Shape& s, const WgmmaPlan& plan,
-                 int repeats) {
-  return lab::time_us(
-      ctx, calls_for(r, s),
-      [&](int i) {
-        GemmArgs g;
-        g.y = r.y;
-        g.x = r.x;
-        g.w = r.w[i % r.w.size()];
-        g.silu_mul = s.silu;
-        g.accumulate = s.accumulate;
-        gemm_wgmma_as(ctx, g, plan);
-      },
-      repeats);
-}
+// One way to compute a shape, as a graph of some calls.
+struct Contender {
+  std::string name;
+  cudaGraphExec_t exec = nullptr;
+  int calls = 0;
+  std::vector<float> us;  // of one call, one per replay
+  float median() const {
+    std::vector<float> sorted = us;
+    std::sort(sorted.begin(), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
+};
+
+// The contenders of one shape. They take turns, so that clocks that fall while the card warms up
+// fall for all of them.
+class Race {
+ public:
+  Race(Context& ctx, const Shape& s) : ctx_(ctx), shape_(s), inputs_(ctx, s) {
+    LAB_CHECK(cudaEventCreate(&begin_));
+    LAB_CHECK(cudaEventCreate(&end_));
+  }
+  ~Race() {
+    for (Contender& c : contenders) LAB_CHECK(cudaGraphExecDestroy(c.exec));
+    LAB_CHECK(cudaEventDestroy(begin_));
+    LAB_CHECK(cudaEventDestroy(end_));
+  }
+  Race(const Race&) = delete;
+
+  void add(const std::string& name, const std::function<void(int)>& call) {
+    Contender c;
+    c.name = name;
+    c.calls = calls_for(inputs_, shape_);
+    call(0);
+    LAB_CHECK(cudaStreamSynchronize(ctx_.stream));
+    cudaGraph_t graph;
+    LAB_CHECK(cudaStreamBeginCapture(ctx_.stream, cudaStreamCaptureModeThreadLocal));
+    for (int i = 0; i < c.calls; ++i) call(i);
+    LAB_CHECK(cudaStreamEndCapture(ctx_.stream, &graph));
+    LAB_CHECK(cudaGraphInstantiate(&c.exec, graph, 0));
+    LAB_CHECK(cudaGraphDestroy(graph));
+    contenders.push_back(std::move(c));
+  }
+  void add_plan(const WgmmaPlan& plan) {
+    for (const Contender& c : contenders)
+      if (c.name == name_of(plan)) return;
+    add(name_of(plan), [this, plan](int i) {
+      GemmArgs g;
+      g.y = inputs_.y;
+      g.x = inputs_.x;
+      g.w = inputs_.w[i % inputs_.w.size()];
+      g.silu_mul = shape_.silu;
+      g.accumulate = shape_.accumulate;
+      gemm_wgmma_as(ctx_, g, plan);
+    });
+  }
+  // How many of the library's algorithms run.
+  int add_library(const lab::CublasLt& lt) {
+    int added = 0;
+    for (int a = 0; a < lt.count(); ++a) {
+      auto call = [&](int i) {
+        return lt.run(a, inputs_.y.data, inputs_.x.data, inputs_.w[i % inputs_.w.size()].data,
+                      ctx_.stream);
+      };
+      if (!call(0)) continue;
+      add("lt" + std::to_string(a), call);
+      ++added;
+    }
+    return added;
+  }
+  void replay(Contender& c) {
+    LAB_CHECK(cudaEventRecord(begin_, ctx_.stream));
+    LAB_CHECK(cudaGraphLaunch(c.exec, ctx_.stream));
+    LAB_CHECK(cudaEventRecord(end_, ctx_.stream));
+    LAB_CHECK(cudaEventSynchronize(end_));
+    float ms = 0;
+    LAB_CHECK(cudaEventElapsedTime(&ms, begin_, end_));
+    c.us.push_back(ms * 1000 / c.calls);
+  }
+  void run(int rounds) {
+    for (Contender& c : contenders) {
+      replay(c);
+      c.us.clear();
+    }
+    const size_t n = contenders.size();
+    for (int r = 0; r < rounds; ++r)
+      for (size_t i = 0; i < n; ++i) replay(contenders[(i + r) % n]);
+  }
+
+  std::vector<Contender> contenders;
+
+ private:
+  Context& ctx_;
+  Shape shape_;
+  Rotation inputs_;
+  cudaEvent_t begin_, end_;
+};
 
 // Tiles not worth a timing.
 bool plan_is_far(const Shape& s, int tile_m, int tile_n) {
   const double tiles = 1.0 * s.m * s.n / (tile_m * tile_n);
-  return (tile_m == 128 && s.m <= 64) || (tile_m * tile_n < 128 * 192 && tiles > 4 * 132);
+  return (tile_m == 128 && s.m <= 64) || (tile_m * tile_n < 128 * 128 && tiles > 4 * 132);
 }
 
-enum class Depth { kPicked, kBest, kAll };
-
-// cuBLAS and the picked plan at once after it (clocks fall as the card warms), then the best plans.
-void sweep(Context& ctx, const std::vector<Shape>& shapes, Depth depth) {
-  std::printf("%-26s %7s %7s | %8s %5s %5s plan | best: us tile/cluster\n", "M x N x K", "H200",
-              "cublas", "us", "TF", "TB/s");
-  auto name = [](const WgmmaPlan& p) {
-    return std::to_string(p.tile_m) + "x" + std::to_string(p.tile_n) + "/" +
-           std::to_string(p.cluster_m) + std::to_string(p.cluster_n) + (p.split ? "s" : "");
-  };
-  for (const Shape& s : shapes) {
-    const Rotation r(ctx, s);
-    const double flops = 2.0 * s.m * s.n * s.k;
-    const double cublas = time_cublas(ctx, r, s);
-    const WgmmaPlan picked = plan_wgmma(ctx, s.m, s.n, s.k, s.silu);
-    const double us = time_plan(ctx, r, s, picked, 5);
-    std::printf("%6dx%6dx%5d%-4s%-3s %7.1f %7.1f | %8.2f %5.0f %5.2f %s |", s.m, s.n, s.k,
-                s.silu ? "silu" : "", s.accumulate ? "acc" : "", s.cublas_us, cublas, us,
-                flops / us * 1e-6, 2.0 * s.n * s.k / us * 1e-6, name(picked).c_str());
-    std::vector<std::pair<double, std::string>> all;
-    auto add = [&](const WgmmaPlan& plan) {
-      all.push_back({time_plan(ctx, r, s, plan, 3), name(plan)});
-    };
-    if (depth != Depth::kPicked) {
-      const bool segmented = k_segments(s.n, s.k) > 1;
-      for (const auto& t : kTiles)
-        for (const auto& c : kClusters) {
-          if ((segmented && !t[2]) || plan_is_far(s, t[0], t[1])) continue;
-          if (depth == Depth::kBest && c[0] * c[1] == 4) continue;
-          add({t[0], t[1], c[0], c[1], std::max(1, 2048 / (t[0] * c[0]))});
-        }
-      if (segmented)
-        for (const auto& t : kSplitTiles) add({t[0], t[1], 1, 1, 1, true});
+// The plans of every tile, the best four by one replay each.
+std::vector<WgmmaPlan> screened(Context& ctx, const Shape& s) {
+  const bool segmented = k_segments(s.n, s.k) > 1;
+  std::vector<WgmmaPlan> plans;
+  for (const auto& t : kTiles)
+    for (const auto& c : kClusters) {
+      if (!t[segmented ? 3 : 2] || plan_is_far(s, t[0], t[1])) continue;
+      if ((s.silu && t[1] % 32 != 0) || c[0] * c[1] == 4) continue;
+      plans.push_back({t[0], t[1], c[0], c[1], wgmma_group(t[0], c[0], s.k)});
     }
-    std::sort(all.begin(), all.end());
-    for (size_t i = 0; i < std::min<size_t>(depth == Depth::kBest ? 2 : 6, all.size()); ++i)
-      std::printf(" %.2f %s", all[i].first, all[i].second.c_str());
+  Race race(ctx, s);
+  for (const WgmmaPlan& plan : plans) race.add_plan(plan);
+  race.run(2);
+  std::vector<size_t> order(plans.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return race.contenders[a].median() < race.contenders[b].median();
+  });
+  std::vector<WgmmaPlan> best;
+  for (size_t i = 0; i < std::min<size_t>(4, order.size()); ++i) best.push_back(plans[order[i]]);
+  return best;
+}
+
+// Per shape: cuBLASLt's first choice (and its best of three), the picked plan, the best plan and
+// both shares of cuBLASLt's first choice, then every contender by time.
+void time_shapes(Context& ctx, const std::vector<Shape>& shapes, bool all_plans) {
+  std::printf("%-28s %8s %8s | %8s %5s %5s %-20s | %8s %5s %-20s | others\n", "M x N x K", "lt us",
+              "lt best", "us", "TF", "of lt", "picked", "us", "of lt", "best");
+  for (const Shape& s : shapes) {
+    const WgmmaPlan picked = plan_wgmma(ctx, s.m, s.n, s.k, s.silu);
+    std::vector<WgmmaPlan> plans;
+    if (all_plans) plans = screened(ctx, s);
+    const lab::CublasLt lt(s.m, s.n, s.k, s.accumulate, s.silu ? 0 : 3);
+    Race race(ctx, s);
+    const size_t first = race.add_library(lt);
+    race.add_plan(picked);
+    if (all_plans) {
+      for (WgmmaPlan variant : {picked, plans[0]}) {
+        if (ceil_div(s.m, 128) < 32) continue;
+        for (int rows : {1024, 2048, 4096, 8192}) {
+          variant.group = rows / (variant.tile_m * variant.cluster_m);
+          race.add_plan(variant);
+        }
+      }
+      for (const WgmmaPlan& plan : plans) race.add_plan(plan);
+    }
+    race.run(7);
+    auto faster = [](const Contender& a, const Contender& b) { return a.median() < b.median(); };
+    auto begin = race.contenders.begin();
+    const float lt_us = first ? begin->median() : 0;
+    const float lt_best = first ? std::min_element(begin, begin + first, faster)->median() : 0;
+    const Contender mine = begin[first];
+    std::sort(begin + first, race.contenders.end(), faster);
+    const Contender& best = begin[first];
+    char title[64];
+    std::snprintf(title, sizeof title, "%d x %d x %d%s%s", s.m, s.n, s.k, s.silu ? " silu" : "",
+                  s.accumulate ? " acc" : "");
+    std::printf("%-28s %8.2f %8.2f | %8.2f %5.0f %5.2f %-20s | %8.2f %5.2f %-20s |", title, lt_us,
+                lt_best, mine.median(), 2e-6 * s.m * s.n * s.k / mine.median(),
+                lt_us / mine.median(), mine.name.c_str(), best.median(), lt_us / best.median(),
+                best.name.c_str());
+    for (size_t i = first + 1; i < race.contenders.size(); ++i)
+      std::printf(" %.2f %s", begin[i].median(), begin[i].name.c_str());
     std::printf("\n");
     std::fflush(stdout);
   }
@@ -407,40 +492,40 @@ void sweep(Context& ctx, const std::vector<Shape>& shapes, Depth depth) {
 
 // The shapes of performance.md, and what a decode step at batch 256 runs.
 const std::vector<Shape> kShapes = {
-    {32, 4096, 4096, 14.0},
-    {64, 4096, 4096, 0},
-    {64, 6144, 4096, 0},
-    {64, 28672, 4096, 0},
-    {64, 4096, 14336, 0},
-    {128, 4096, 4096, 13.9},
-    {256, 4096, 4096, 0},
-    {512, 4096, 4096, 27.9},
-    {2048, 4096, 4096, 100},
-    {128, 6144, 4096, 0},
-    {256, 6144, 4096, 0},
-    {128, 28672, 4096, 68.4},
-    {256, 28672, 4096, 0},
-    {256, 28672, 4096, 0, true},
-    {512, 28672, 4096, 183},
-    {2048, 28672, 4096, 719},
-    {128, 4096, 14336, 38.1},
-    {256, 4096, 14336, 0, false, true},
-    {512, 4096, 14336, 90.7},
-    {256, 128256, 4096, 0},
-    {128, 9728, 896, 8.2},
-    {512, 9728, 896, 17.4},
-    {2048, 9728, 896, 61.7},
-    {8192, 9728, 896, 231},
-    {128, 1152, 896, 0},
-    {256, 1152, 896, 0},
-    {512, 1152, 896, 0},
-    {2048, 1152, 896, 0},
-    {128, 896, 4864, 0},
-    {256, 896, 4864, 0},
-    {512, 896, 4864, 0},
-    {8192, 896, 4864, 0},
-    {256, 1536, 8960, 0},
-    {256, 2048, 8192, 0},
+    {32, 4096, 4096},
+    {64, 4096, 4096},
+    {64, 6144, 4096},
+    {64, 28672, 4096},
+    {64, 4096, 14336},
+    {128, 4096, 4096},
+    {256, 4096, 4096},
+    {512, 4096, 4096},
+    {2048, 4096, 4096},
+    {128, 6144, 4096},
+    {256, 6144, 4096},
+    {128, 28672, 4096},
+    {256, 28672, 4096},
+    {256, 28672, 4096, true},
+    {512, 28672, 4096},
+    {2048, 28672, 4096},
+    {128, 4096, 14336},
+    {256, 4096, 14336, false, true},
+    {512, 4096, 14336},
+    {256, 128256, 4096},
+    {128, 9728, 896},
+    {512, 9728, 896},
+    {2048, 9728, 896},
+    {8192, 9728, 896},
+    {128, 1152, 896},
+    {256, 1152, 896},
+    {512, 1152, 896},
+    {2048, 1152, 896},
+    {128, 896, 4864},
+    {256, 896, 4864},
+    {512, 896, 4864},
+    {8192, 896, 4864},
+    {256, 1536, 8960},
+    {256, 2048, 8192},
 };
 
 // Whether plan_wgmma picks well at other numbers of rows.
@@ -449,7 +534,16 @@ std::vector<Shape> more_rows() {
   for (int m : {72, 96, 160, 192, 320, 384, 768, 1024, 1536})
     for (const auto& [n, k] : {std::pair{4096, 4096}, {6144, 4096}, {28672, 4096}, {4096, 14336},
                                {9728, 896}, {896, 4864}})
-      shapes.push_back({m, n, k, 0, n == 28672 || n == 9728, k > n});
+      shapes.push_back({m, n, k, n == 28672 || n == 9728, k > n});
+  return shapes;
+}
+
+std::vector<Shape> target_shapes() {
+  std::vector<Shape> shapes;
+  for (int m : {512, 2048, 8192})
+    for (const auto& [n, k] : {std::pair{4096, 4096}, {28672, 4096}, {4096, 14336}, {6144, 4096},
+                               {9728, 896}, {151936, 896}, {896, 4864}, {1152, 896}, {896, 896}})
+      shapes.push_back({m, n, k});
   return shapes;
 }
 
@@ -460,9 +554,10 @@ int main(int argc, char** argv) {
   try {
     for (int i = 1; i < argc; ++i) {
       if (!std::strcmp(argv[i], "check")) check_all(ctx);
-      if (!std::strcmp(argv[i], "sweep")) sweep(ctx, kShapes, Depth::kAll);
-      if (!std::strcmp(argv[i], "time")) sweep(ctx, kShapes, Depth::kPicked);
-      if (!std::strcmp(argv[i], "rows")) sweep(ctx, more_rows(), Depth::kBest);
+      if (!std::strcmp(argv[i], "sweep")) time_shapes(ctx, kShapes, true);
+      if (!std::strcmp(argv[i], "time")) time_shapes(ctx, kShapes, false);
+      if (!std::strcmp(argv[i], "rows")) time_shapes(ctx, more_rows(), true);
+      if (!std::strcmp(argv[i], "target")) time_shapes(ctx, target_shapes(), true);
     }
   } catch (const std::exception& e) {
     std::printf("FAIL %s\n", e.what());

@@ -419,13 +419,25 @@ struct DecodeWorker {
     return *smem.flag != 0;
   }
 
+  // Only lane 0 reads the slot, so that its arrival alone says that the warp is done with it.
+  __device__ __forceinline__ void take_unit(int slot) {
+    constexpr int kInts = sizeof(Unit) / sizeof(int);
+    int* parts = reinterpret_cast<int*>(&unit);
+    if (lane == 0) {
+      const int* from = reinterpret_cast<const int*>(smem.units + slot);
+#pragma unroll
+      for (int i = 0; i < kInts; ++i) parts[i] = from[i];
+    }
+#pragma unroll
+    for (int i = 0; i < kInts; ++i) parts[i] = __shfl_sync(0xffffffffu, parts[i], 0);
+    if (lane == 0) pipe_arrive(smem.unit_empty(slot));
+  }
+
   __device__ void run() {
     RingCursor units{};
     while (true) {
       pipe_wait(smem.unit_full(units.slot), units.phase);
-      unit = smem.units[units.slot];
-      __syncwarp();
-      if (lane == 0) pipe_arrive(smem.unit_empty(units.slot));
+      take_unit(units.slot);
       units.advance(2);
       if (unit.row < 0) return;
       head0 = unit.head / p.parts * p.group + unit.head % p.parts * p.heads_per_part;

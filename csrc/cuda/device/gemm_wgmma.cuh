@@ -56,9 +56,10 @@ __device__ __forceinline__ float load_as_float(const void* p, DType dtype, int i
 template <int kTileN>
 __device__ __forceinline__ void wgmma_add_bias(float (&acc)[kTileN / 2], const WgmmaParams& p,
                                                int tile_n, int lane) {
-  float bias[kTileN / 32];
+  constexpr int kFetches = (kTileN + 31) / 32;
+  float bias[kFetches];
 #pragma unroll
-  for (int i = 0; i < kTileN / 32; ++i) {
+  for (int i = 0; i < kFetches; ++i) {
     const int column = i * 32 + lane;
     int row = tile_n * kTileN + column;  // of w
     if (p.silu_mul) {
@@ -469,9 +470,12 @@ void launch_wgmma(const Context& ctx, const WgmmaPlan& plan, bool segmented, con
   HP_TILE(64, 96, false)
   HP_TILE(64, 64, false)
   HP_TILE(64, 32, false)
+  HP_TILE(128, 192, true)
   HP_TILE(128, 160, true)
+  HP_TILE(128, 144, true)
   HP_TILE(128, 128, true)
   HP_TILE(128, 64, true)
+  HP_TILE(64, 96, true)
   HP_TILE(64, 64, true)
   HP_TILE(64, 32, true)
 #undef HP_TILE

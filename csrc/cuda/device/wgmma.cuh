@@ -1,7 +1,7 @@
 #pragma once
 
-// wgmma.mma_async m64nNk16 (both operands in shared memory, K-major, float accumulators) and the
-// cluster and store pieces that the wgmma kernels share. Included by *_sm90.cu files only.
+// wgmma.mma_async m64nNk16 with float accumulators and the cluster and store pieces that the wgmma
+// kernels share. Included by *_sm90.cu files only.
 
 #include "cuda/device/hopper.cuh"
 
@@ -48,11 +48,17 @@ __device__ __forceinline__ void stmatrix_x4(uint32_t smem, uint32_t a, uint32_t 
                : "memory");
 }
 
-// d[N / 2] (+)= A[64, 16] B[N, 16]^T, asynchronous, by one warpgroup. Lane 4 g + t of warp w holds
+// d[N / 2] (+)= A[64, 16] B[N, 16]^T, both in shared memory, K-major (swizzle128_descriptor),
+// asynchronous, by one warpgroup. Lane 4 g + t of warp w holds
 // d[4 i + {0, 1, 2, 3}] = (row 16 w + g, columns 8 i + 2 t, + 1), (row 16 w + g + 8, same).
 // add = 0: the old d is not read.
 template <typename T, int N>
 struct Wgmma;
+
+// d[N / 2] += A[64, 16] B[16, N], A in registers: a as mma_16816 has it, per warp, which is how the
+// lane holds columns 16 j .. 16 j + 15 of a Wgmma's d. B MN-major (swizzle128_mn_descriptor).
+template <typename T, int N>
+struct WgmmaRegisters;
 
 // The register list of d is put together from pieces of eight.
 
@@ -72,52 +78,84 @@ struct Wgmma;
 #define HP_D13 "%104,%105,%106,%107,%108,%109,%110,%111"
 #define HP_D14 "%112,%113,%114,%115,%116,%117,%118,%119"
 #define HP_D15 "%120,%121,%122,%123,%124,%125,%126,%127"
-#define HP_F8(b)                                                                               \
+#define HP_F8(b)                                                                              \
   "+f"(d[b]), "+f"(d[b + 1]), "+f"(d[b + 2]), "+f"(d[b + 3]), "+f"(d[b + 4]), "+f"(d[b + 5]), \
       "+f"(d[b + 6]), "+f"(d[b + 7])
-#define HP_WGMMA(T, TYPE, N, REGS, A, B, P, ...)                                                 \
-  template <>                                                                                    \
-  struct Wgmma<T, N> {                                                                           \
-    static __device__ __forceinline__ void mma(float (&d)[N / 2], uint64_t a, uint64_t b,        \
-                                               int add) {                                        \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P                                         \
+// Operands after the N / 2 accumulators: SS: A, B, add; RS: a[0..3], B.
+#define HP_SS(T, TYPE, N, REGS, A, B, P, ...)                                                     \
+  template <>                                                                                     \
+  struct Wgmma<T, N> {                                                                            \
+    static __device__ __forceinline__ void mma(float* d, uint64_t a, uint64_t b, int add) {       \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P                                          \
                    ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" REGS \
-                   "}, " A ", " B ", p, 1, 1, 0, 0;\n}\n"                                        \
-                   : __VA_ARGS__                                                                 \
-                   : "l"(a), "l"(b), "r"(add));                                                  \
-    }                                                                                            \
+                   "}, " A ", " B ", p, 1, 1, 0, 0;\n}\n"                                         \
+                   : __VA_ARGS__                                                                  \
+                   : "l"(a), "l"(b), "r"(add));                                                   \
+    }                                                                                             \
   };
-#define HP_WGMMA_BOTH(N, REGS, A, B, P, ...)             \
-  HP_WGMMA(bf16, "bf16", N, REGS, A, B, P, __VA_ARGS__) \
-  HP_WGMMA(f16, "f16", N, REGS, A, B, P, __VA_ARGS__)
+#define HP_RS(T, TYPE, N, REGS, A, B, ...)                                                        \
+  template <>                                                                                     \
+  struct WgmmaRegisters<T, N> {                                                                   \
+    static __device__ __forceinline__ void mma(float* d, const uint32_t (&a)[4], uint64_t b) {    \
+      asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"                                     \
+                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" REGS      \
+                   "}, {" A "}, " B ", p, 1, 1, 1;\n}\n"                                          \
+                   : __VA_ARGS__                                                                  \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));                         \
+    }                                                                                             \
+  };
+#define HP_SS_BOTH(N, ...) HP_SS(bf16, "bf16", N, __VA_ARGS__) HP_SS(f16, "f16", N, __VA_ARGS__)
+#define HP_RS_BOTH(N, ...) HP_RS(bf16, "bf16", N, __VA_ARGS__) HP_RS(f16, "f16", N, __VA_ARGS__)
 
-HP_WGMMA_BOTH(32, HP_D0 "," HP_D1, "%16", "%17", "%18", HP_F8(0), HP_F8(8))
-HP_WGMMA_BOTH(64, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3, "%32", "%33", "%34", HP_F8(0), HP_F8(8),
-              HP_F8(16), HP_F8(24))
-HP_WGMMA_BOTH(96, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5, "%48", "%49", "%50",
-              HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40))
-HP_WGMMA_BOTH(128, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7,
-              "%64", "%65", "%66", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40),
-              HP_F8(48), HP_F8(56))
-HP_WGMMA_BOTH(144, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
-              HP_D8, "%72", "%73", "%74", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32),
-              HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64))
-HP_WGMMA_BOTH(160, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
-              HP_D8 "," HP_D9, "%80", "%81", "%82", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24),
-              HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72))
-HP_WGMMA_BOTH(192, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
-              HP_D8 "," HP_D9 "," HP_D10 "," HP_D11, "%96", "%97", "%98", HP_F8(0), HP_F8(8),
-              HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64),
-              HP_F8(72), HP_F8(80), HP_F8(88))
-HP_WGMMA_BOTH(224, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
-              HP_D8 "," HP_D9 "," HP_D10 "," HP_D11 "," HP_D12 "," HP_D13, "%112", "%113", "%114",
-              HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48),
-              HP_F8(56), HP_F8(64), HP_F8(72), HP_F8(80), HP_F8(88), HP_F8(96), HP_F8(104))
-HP_WGMMA_BOTH(256, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
-              HP_D8 "," HP_D9 "," HP_D10 "," HP_D11 "," HP_D12 "," HP_D13 "," HP_D14 "," HP_D15,
-              "%128", "%129", "%130", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32),
-              HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72), HP_F8(80), HP_F8(88),
-              HP_F8(96), HP_F8(104), HP_F8(112), HP_F8(120))
+HP_SS_BOTH(32, HP_D0 "," HP_D1, "%16", "%17", "%18", HP_F8(0), HP_F8(8))
+HP_SS_BOTH(64, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3, "%32", "%33", "%34", HP_F8(0), HP_F8(8),
+           HP_F8(16), HP_F8(24))
+HP_SS_BOTH(80, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4, "%40", "%41", "%42", HP_F8(0),
+           HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32))
+HP_SS_BOTH(96, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5, "%48", "%49", "%50",
+           HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40))
+HP_SS_BOTH(112, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6, "%56", "%57",
+           "%58", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48))
+HP_SS_BOTH(128, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7, "%64",
+           "%65", "%66", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48),
+           HP_F8(56))
+HP_SS_BOTH(144, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8, "%72", "%73", "%74", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32),
+           HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64))
+HP_SS_BOTH(160, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8 "," HP_D9, "%80", "%81", "%82", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24),
+           HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72))
+HP_SS_BOTH(176, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8 "," HP_D9 "," HP_D10, "%88", "%89", "%90", HP_F8(0), HP_F8(8), HP_F8(16),
+           HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72), HP_F8(80))
+HP_SS_BOTH(192, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8 "," HP_D9 "," HP_D10 "," HP_D11, "%96", "%97", "%98", HP_F8(0), HP_F8(8),
+           HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72),
+           HP_F8(80), HP_F8(88))
+HP_SS_BOTH(224, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8 "," HP_D9 "," HP_D10 "," HP_D11 "," HP_D12 "," HP_D13, "%112", "%113", "%114",
+           HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56),
+           HP_F8(64), HP_F8(72), HP_F8(80), HP_F8(88), HP_F8(96), HP_F8(104))
+HP_SS_BOTH(256, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8 "," HP_D9 "," HP_D10 "," HP_D11 "," HP_D12 "," HP_D13 "," HP_D14 "," HP_D15,
+           "%128", "%129", "%130", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40),
+           HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72), HP_F8(80), HP_F8(88), HP_F8(96), HP_F8(104),
+           HP_F8(112), HP_F8(120))
+HP_RS_BOTH(32, HP_D0 "," HP_D1, "%16,%17,%18,%19", "%20", HP_F8(0), HP_F8(8))
+HP_RS_BOTH(64, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3, "%32,%33,%34,%35", "%36", HP_F8(0), HP_F8(8),
+           HP_F8(16), HP_F8(24))
+HP_RS_BOTH(128, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7,
+           "%64,%65,%66,%67", "%68", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40),
+           HP_F8(48), HP_F8(56))
+HP_RS_BOTH(192, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8 "," HP_D9 "," HP_D10 "," HP_D11, "%96,%97,%98,%99", "%100", HP_F8(0), HP_F8(8),
+           HP_F8(16), HP_F8(24), HP_F8(32), HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72),
+           HP_F8(80), HP_F8(88))
+HP_RS_BOTH(256, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," HP_D6 "," HP_D7 ","
+           HP_D8 "," HP_D9 "," HP_D10 "," HP_D11 "," HP_D12 "," HP_D13 "," HP_D14 "," HP_D15,
+           "%128,%129,%130,%131", "%132", HP_F8(0), HP_F8(8), HP_F8(16), HP_F8(24), HP_F8(32),
+           HP_F8(40), HP_F8(48), HP_F8(56), HP_F8(64), HP_F8(72), HP_F8(80), HP_F8(88), HP_F8(96),
+           HP_F8(104), HP_F8(112), HP_F8(120))
 
 #undef HP_D0
 #undef HP_D1
@@ -136,7 +174,9 @@ HP_WGMMA_BOTH(256, HP_D0 "," HP_D1 "," HP_D2 "," HP_D3 "," HP_D4 "," HP_D5 "," H
 #undef HP_D14
 #undef HP_D15
 #undef HP_F8
-#undef HP_WGMMA
-#undef HP_WGMMA_BOTH
+#undef HP_SS
+#undef HP_RS
+#undef HP_SS_BOTH
+#undef HP_RS_BOTH
 
 }  // namespace hotpath::cuda
