@@ -478,6 +478,12 @@ void add_sample_cases(std::vector<Case>& cases) {
   masked = usual;
   masked.row.num_logprobs = 20;
   masked.mask.assign((kVocab + 31) / 32, 0x0f0f00ffu);
+  RowData every = usual;  // option at once
+  every.row.temperature = 0.8f;
+  every.row.frequency_penalty = 0.5f, every.row.presence_penalty = 0.25f;
+  every.row.repetition_penalty = 1.1f;
+  for (int32_t t = 0; t < 300; ++t) every.seen_tokens.push_back(t * 500), every.seen_counts.push_back(1 + t % 5);
+  for (int32_t t = 0; t < 32; ++t) every.bias_tokens.push_back(t * 4000), every.bias_values.push_back(0.5f);
   cases.push_back(sample_bench("greedy", 1, 3, greedy));
   cases.push_back(sample_bench("temperature", 1, 3, all));
   cases.push_back(sample_bench("top-k 50, top-p 0.9", 1, 3, usual));
@@ -488,6 +494,7 @@ void add_sample_cases(std::vector<Case>& cases) {
   cases.push_back(sample_bench("top-k 50, top-p 0.9", 32, 3, usual));
   for (Case c : {sample_bench("greedy", 32, 3, greedy), sample_bench("greedy", 256, 3, greedy),
                  sample_bench("temperature", 256, 3, all),
+                 sample_bench("temperature, top-k, top-p, penalties, bias", 256, 3, every),
                  sample_bench("top-k 50, top-p 0.9", 256, 3, usual),
                  sample_bench("top-p 0.95, peaked", 256, 8, nucleus),
                  sample_bench("top-p 0.95, flat", 32, 1, nucleus)}) {
