@@ -482,8 +482,10 @@ void add_sample_cases(std::vector<Case>& cases) {
   every.row.temperature = 0.8f;
   every.row.frequency_penalty = 0.5f, every.row.presence_penalty = 0.25f;
   every.row.repetition_penalty = 1.1f;
-  for (int32_t t = 0; t < 300; ++t) every.seen_tokens.push_back(t * 500), every.seen_counts.push_back(1 + t % 5);
-  for (int32_t t = 0; t < 32; ++t) every.bias_tokens.push_back(t * 4000), every.bias_values.push_back(0.5f);
+  for (int32_t t = 0; t < 300; ++t)
+    every.seen.push_back(t * 500), every.counts.push_back(1 + t % 5);
+  for (int32_t t = 0; t < 32; ++t)
+    every.bias_tokens.push_back(t * 4000), every.bias_values.push_back(0.5f);
   cases.push_back(sample_bench("greedy", 1, 3, greedy));
   cases.push_back(sample_bench("temperature", 1, 3, all));
   cases.push_back(sample_bench("top-k 50, top-p 0.9", 1, 3, usual));
