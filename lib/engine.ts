@@ -8,11 +8,12 @@ import { InFlight, type Ticket } from './in-flight.js';
 import type { LoadOptions } from './options.js';
 import { refuseAdapters } from './request/adapter.js';
 import { parseChat, parseTemplateFields } from './request/chat.js';
+import { checkedText, noConstraint, parseConstraint } from './request/check.js';
 import { parseCompletion, parseDetokenize, parseTokenize } from './request/completions.js';
-import { refuseConstraint } from './request/constraint.js';
 import { type CommonFields, checkVocabulary } from './request/fields.js';
-import { needsTokenizer, type Prepared, planChat, planCompletion } from './request/plan.js';
-import { renderChat, type TextModel } from './request/render.js';
+import { answerGrammar, compileGrammar } from './request/grammar.js';
+import { type Prepared, planChat, planCompletion } from './request/plan.js';
+import { needsTokenizer, renderChat, type TextModel } from './request/render.js';
 import { describe, isObject, isSignal } from './request/validate.js';
 import { chatChunks, chatCompletion } from './response/chat.js';
 import { type ResponseContext, responseContext } from './response/common.js';
@@ -29,6 +30,8 @@ import type {
   CompletionRequest,
   CompletionRequestNonStreaming,
   CompletionRequestStreaming,
+  ConstraintCheck,
+  ConstraintRequest,
   DetokenizeRequest,
   DetokenizeResult,
   TokenizeRequest,
@@ -183,6 +186,25 @@ export class Engine implements AsyncDisposable {
   }
 
   /**
+   * Runs a text through what a request's fields ask for, without a model step: what a constrained answer could have
+   * been. `failedAt` is the offset of the first byte of the text's UTF-8 that is not allowed (its length where all
+   * are), `expected` a few of the things that could have come there.
+   */
+  async checkConstraint(body: ConstraintRequest, text: string): Promise<ConstraintCheck> {
+    this.#checkOpen();
+    const model = this.#text('text');
+    const checked = checkedText(text);
+    const grammar = answerGrammar(parseConstraint(body), model, this.#parts.facts);
+    if (grammar === null) throw noConstraint();
+    const compiled = await compileGrammar(this.#parts.native, grammar);
+    try {
+      return compiled.check(checked);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /**
    * Ends the request with this `rid` (or, where it gave none, with the `id` of its response): its answer ends
    * with the finish_reason "abort" and what it has so far. False where no such request is in flight.
    */
@@ -230,7 +252,6 @@ export class Engine implements AsyncDisposable {
     this.#checkOpen();
     const { fields, plan } = read();
     refuseAdapters(fields, this.#parts.servedName);
-    refuseConstraint(fields);
     const ticket = this.#inFlight.enter(fields.rid);
     try {
       return await this.#submit(ticket, plan, signal);
@@ -247,6 +268,7 @@ export class Engine implements AsyncDisposable {
   ): Promise<ResponseContext<Fields>> {
     const started = performance.now();
     const prepared = await plan();
+    await this.#constrain(prepared);
     // Tokenising takes its time: the engine may be closed by now, or the request be given up.
     signal?.throwIfAborted();
     this.#checkOpen();
@@ -256,6 +278,16 @@ export class Engine implements AsyncDisposable {
     const group = new GenerationGroup(prepared.plans, backend, { signal, onEnd: ticket.leave });
     ticket.onAbort(() => group.abort());
     return responseContext({ id: ticket.id, started, prepared, group, tokenizer, servedName });
+  }
+
+  /** Compiled off this thread, or found among those compiled before. */
+  async #constrain({ grammar, plans }: Prepared): Promise<void> {
+    if (grammar === null) return;
+    const compiled = await compileGrammar(this.#parts.native, grammar);
+    for (const { params } of plans) {
+      params.grammar = compiled;
+      params.grammarStart = grammar.startAfter ?? '';
+    }
   }
 
   #text(param: string): TextModel {

@@ -58,8 +58,32 @@ export interface NativeEngineOptions {
   activationDtype: 'auto' | 'f32' | 'f16' | 'bf16';
   prefixCaching: boolean;
   captureRoutedExperts: boolean;
+  /** For grammars; null: compileGrammar is refused. */
+  vocabulary: NativeVocabulary | null;
   /** null: read `tensors`. Otherwise random weights of that dtype, the same for the same seed. */
   dummyWeights: { dtype: 'bf16' | 'f16' | 'f32'; seed: number } | null;
+}
+
+/** The tokens of a model as bytes; as many as it has logits. */
+export interface NativeVocabulary {
+  /** Of all tokens, one after another: token i has [offsets[i], offsets[i + 1]). */
+  bytes: Uint8Array;
+  offsets: Uint32Array;
+  /** Not 0: matched by `token(ID)` in a grammar, never by bytes. */
+  special: Uint8Array;
+  /** Tokens that may follow where the grammar's text may end. */
+  stopIds: Int32Array;
+}
+
+/** A compiled grammar, for any number of requests to the engine that compiled it. */
+export interface NativeGrammar {
+  /** Runs a text through it, without tokens. `failedAt`: byte offset in the text's UTF-8. */
+  check(text: string): {
+    accepted: boolean;
+    complete: boolean;
+    failedAt: number;
+    expected: string[];
+  };
 }
 
 export interface NativeEngine {
@@ -68,6 +92,11 @@ export interface NativeEngine {
    * Throws with code engine_closed, engine_failed or invalid_request.
    */
   submit(id: number, promptIds: Int32Array, params: NativeSamplingParams): void;
+  /**
+   * Compiles on a libuv thread, or finds it among those compiled before. The language: csrc/grammar/grammar.h. Rejects
+   * with code invalid_request and `position`, a byte offset in the source.
+   */
+  compileGrammar(source: string): Promise<NativeGrammar>;
   /** Idempotent; unknown ids are ignored. A record with finish `abort` follows if the request was live. */
   abort(id: number): void;
   stats(): NativeStats;
@@ -104,6 +133,10 @@ export interface NativeSamplingParams {
   cacheSalt: bigint;
   /** Nonzero: members with equal prompts wait for the first one's prefill and then share its blocks. */
   shareGroup: number;
+  /** What may be generated; null: anything. Where its text is complete and nothing can follow, the request ends: stop. */
+  grammar: NativeGrammar | null;
+  /** The grammar governs what is generated behind this text; empty: everything. */
+  grammarStart: string;
 }
 
 /** `finish` of a record. */

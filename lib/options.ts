@@ -98,6 +98,11 @@ export interface LoadOptions {
    * Default 'auto': from the chat template.
    */
   toolParser?: ParserOption<ToolParserName | 'qwen' | 'qwen25'>;
+  /**
+   * Whitespace of constrained JSON. Default 'line': one space, or none, behind each comma and colon, as models write
+   * JSON in one line. 'any': wherever JSON may have it, up to 64 characters at once.
+   */
+  jsonWhitespace?: 'line' | 'any';
   /** `model` of responses to requests that name none. Default: the hub id or the folder's name. */
   servedModelName?: string;
   /**
@@ -167,6 +172,7 @@ const shape = {
   chatTemplateKwargs: record.optional(),
   reasoningParser: parserName(reasoningParserName, reasoningParserNames),
   toolParser: parserName(toolParserName, toolParserNames),
+  jsonWhitespace: oneOf('line', 'any').optional(),
   servedModelName: string.optional(),
   samplingDefaults: oneOf('model', 'openai').optional(),
   revision: string.optional(),

@@ -99,6 +99,7 @@ export class ThinkingBudget {
         maxTokens: params.maxTokens - added,
         minTokens: Math.max(0, params.minTokens - added),
         numPromptLogprobs: -1,
+        grammarStart: '', // the closing text is part of the prompt now
         shareGroup: 0,
       },
     };

@@ -32,6 +32,8 @@ const greedy: Omit<NativeSamplingParams, 'maxTokens'> = {
   priority: 0,
   cacheSalt: 0n,
   shareGroup: 0,
+  grammar: null,
+  grammarStart: '',
 };
 
 interface Moment {

@@ -14,7 +14,8 @@ export interface Peaks {
 
 /** Some seconds; nothing else may run meanwhile. `device`: "cpu" or "cuda:<index>"; `threads`: of a CPU. */
 export function measurePeaks(device: string, threads: number): Peaks {
-  if (!existsSync(program)) throw new Error(`${program} is missing: run npm run build:native, or build:cuda`);
+  if (!existsSync(program))
+    throw new Error(`${program} is missing: run npm run build:native, or build:cuda`);
   // The filter matches no case: only the probes run.
   const args = ['--bench', '--json', '--device', device, '--filter', 'only the probes'];
   args.push('--threads', String(threads));

@@ -24,7 +24,6 @@ void BatchBuilder::build(const Step& step) {
        {&input_ids_, &positions_, &slot_mapping_, &cu_seqlens_q_, &seqlens_k_, &prefill_lens_,
                   &logits_indices_})
     v->clear();
-  rows_.clear();
   batch_ = Batch();
   batch_.num_seqs = static_cast<int>(step.chunks.size());
   batch_.num_tokens = step.num_tokens;
@@ -55,9 +54,24 @@ void BatchBuilder::build(const Step& step) {
     std::fill(std::copy_n(seq.block_table.begin(), used, table_row), table_row + batch_.max_blocks,
               0);
     table_row += batch_.max_blocks;
-    add_rows(c, first_token);
+    for (int32_t i = 0; i < c.num_scores; ++i)  // from the logits of the position before
+      logits_indices_.push_back(first_token + c.first_score + i - 1 - c.begin);
+    if (c.samples) logits_indices_.push_back(first_token + c.len - 1);
   }
 
+  batch_.input_ids = input_ids_;
+  batch_.positions = positions_;
+  batch_.slot_mapping = slot_mapping_;
+  batch_.cu_seqlens_q = cu_seqlens_q_;
+  batch_.seqlens_k = seqlens_k_;
+  batch_.prefill_lens = prefill_lens_;
+  batch_.block_table = {block_table_.data(), static_cast<size_t>(table_row - block_table_.begin())};
+  batch_.logits_indices = logits_indices_;
+}
+
+void BatchBuilder::build_rows(const Step& step, const std::vector<char>& late) {
+  rows_.clear();
+  for (size_t i = 0; i < step.chunks.size(); ++i) add_rows(step.chunks[i], late[i] != 0);
   int64_t num_top = 0;
   for (const SampleRow& row : rows_) num_top += std::max(row.num_logprobs, 0);
   if (num_top > static_cast<int64_t>(top_ids_.size())) {
@@ -71,29 +85,24 @@ void BatchBuilder::build(const Step& step) {
     results_[i].top_logprobs = top_logprobs_.data() + num_top;
     num_top += std::max(rows_[i].num_logprobs, 0);
   }
-
-  batch_.input_ids = input_ids_;
-  batch_.positions = positions_;
-  batch_.slot_mapping = slot_mapping_;
-  batch_.cu_seqlens_q = cu_seqlens_q_;
-  batch_.seqlens_k = seqlens_k_;
-  batch_.prefill_lens = prefill_lens_;
-  batch_.block_table = {block_table_.data(), static_cast<size_t>(table_row - block_table_.begin())};
-  batch_.logits_indices = logits_indices_;
 }
 
-void BatchBuilder::add_rows(const Chunk& c, int32_t first_token) {
+void BatchBuilder::add_rows(const Chunk& c, bool late) {
   const Sequence& seq = *c.seq;
-  for (int32_t i = 0; i < c.num_scores; ++i) {
-    const int32_t scored = seq.next_score + i;  // from the logits of the position before
-    logits_indices_.push_back(first_token + scored - 1 - c.begin);
-    rows_.push_back(score_row(seq.tokens[scored], seq.params.num_prompt_logprobs));
-  }
+  for (int32_t i = 0; i < c.num_scores; ++i)
+    rows_.push_back(score_row(seq.tokens[c.first_score + i], seq.params.num_prompt_logprobs));
   if (!c.samples) return;
-  logits_indices_.push_back(first_token + c.len - 1);
-  SampleRow row = seq.sampler.row(seq.params, seq.num_generated());
+  if (late || seq.ended) {
+    // Its logits are there all the same; what is drawn from them is nobody's.
+    SampleRow nobody;
+    nobody.greedy = true;
+    rows_.push_back(nobody);
+    return;
+  }
+  SampleRow row = seq.sampler.row(seq.params, c.drawn_index - seq.prompt_len);
   row.slot = seq.slot;
-  row.pending = seq.newest_unknown();
+  row.pending = seq.tokens[c.drawn_index - 1] == Sequence::kUnknown;
+  if (seq.constraint && seq.constraint->is_active()) row.bitmask = seq.constraint->mask();
   rows_.push_back(row);
 }
 

@@ -10,8 +10,8 @@
 
 namespace hotpath {
 
-// Turns a Step into what the model and the sampler take. All arrays are set aside once; what the
-// getters return is valid until the next build.
+// Turns a Step into what the model (build) and the sampler (build_rows) take. All arrays are set
+// aside once; what the getters return is valid until the next build.
 class BatchBuilder {
  public:
   struct Limits {
@@ -20,6 +20,9 @@ class BatchBuilder {
   explicit BatchBuilder(const Limits& limits);
 
   void build(const Step& step);
+  // The rows as they are to be drawn now: the tokens of steps that were completed since build are
+  // known. late[i]: chunk i draws nothing, because its mask is not there; its row is a place holder.
+  void build_rows(const Step& step, const std::vector<char>& late);
 
   const Batch& batch() const { return batch_; }
   // One per row of logits, in the order of the step's chunks: scores, then the draw.
@@ -28,7 +31,7 @@ class BatchBuilder {
   int32_t slot(int32_t token) const { return slot_mapping_[token]; }
 
  private:
-  void add_rows(const Chunk& chunk, int32_t first_token);
+  void add_rows(const Chunk& chunk, bool late);
 
   int32_t block_size_, max_blocks_;
   Batch batch_;

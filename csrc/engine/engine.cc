@@ -25,6 +25,8 @@ namespace {
 // chunked so that no step needs more than this (or than one per running sequence).
 constexpr int32_t kMaxScoredRows = 256;
 
+constexpr int kMaskThreads = 2;
+
 void check_options(const EngineOptions& o) {
   const auto positive = [](const char* name, int64_t value) {
     if (value <= 0)
@@ -64,7 +66,8 @@ class EngineThread final : public Engine {
                 .max_model_len = options.max_model_len,
                 .block_size = options.block_size,
                 .num_blocks = kv_.num_blocks(),
-                .experts_captured = kv_.experts_per_token() > 0} {
+                .experts_captured = kv_.experts_per_token() > 0},
+        mask_patience_(options.mask_patience_us) {
     if (options.kv_cache_bytes == 0) check_fits(options);
     for (int i = 0; i < (ops_->asynchronous() ? 2 : 1); ++i) {
       flights_.emplace_back(BatchBuilder::Limits{.max_tokens = options.max_batch_tokens,
@@ -185,6 +188,7 @@ class EngineThread final : public Engine {
     explicit Flight(const BatchBuilder::Limits& limits) : builder(limits) {}
     const Step* step = nullptr;
     BatchBuilder builder;
+    std::vector<char> late;  // per chunk: its mask was not there in time, it draws nothing
     std::vector<int32_t> experts;  // [max_batch_tokens, num_layers, max_top_k], or empty
     uint64_t ticket = 0;
   };
@@ -197,7 +201,7 @@ class EngineThread final : public Engine {
         Flight* next = nullptr;
         if (const Step* step = scheduler_.schedule()) {
           next = inflight == &flights_.front() ? &flights_.back() : &flights_.front();
-          launch(*next, *step);
+          launch(*next, *step, inflight);
         }
         // Where launching only enqueues, the step before is completed while this one is computed.
         if (inflight) complete(*inflight);
@@ -233,34 +237,87 @@ class EngineThread final : public Engine {
     return open;
   }
 
-  // The forward pass and the draws: enqueued, or done on a device that is not asynchronous.
-  void launch(Flight& flight, const Step& step) {
+  // The forward pass and the draws: enqueued, or done on a device that is not asynchronous. A draw
+  // under a grammar needs the tokens before it: then the step in flight is completed (and inflight
+  // null) between the two, and masks are filled while the device computes.
+  void launch(Flight& flight, const Step& step, Flight*& inflight) {
     flight.step = &step;
     flight.builder.build(step);
+    request_masks(step);
     const Tensor logits =
         model_->forward(flight.builder.batch(), kv_.tensors(),
                         flight.experts.empty() ? nullptr : flight.experts.data());
-    if (!flight.builder.rows().empty())
-      ops_->sample(logits, flight.builder.rows(), flight.builder.results());
-    flight.ticket = ops_->ticket();
     for (const Chunk& chunk : step.chunks) {
       scheduler_.launched(chunk);
       if (chunk.samples) chunk.seq->tokens.push_back(Sequence::kUnknown);
     }
+    flight.late.assign(step.chunks.size(), 0);
+    if (std::ranges::any_of(step.chunks, draws_constrained)) {
+      if (inflight) complete(*std::exchange(inflight, nullptr));
+      request_masks(step);
+      await_masks(flight, step);
+    }
+    flight.builder.build_rows(step, flight.late);
+    if (!flight.builder.rows().empty())
+      ops_->sample(logits, flight.builder.rows(), flight.builder.results());
+    flight.ticket = ops_->ticket();
     ++stats_.steps;
+  }
+
+  static bool draws_constrained(const Chunk& chunk) {
+    return chunk.samples && chunk.seq->constraint && !chunk.seq->ended;
+  }
+
+  // Of the sequences whose tokens so far are known.
+  void request_masks(const Step& step) {
+    for (const Chunk& chunk : step.chunks) {
+      if (!draws_constrained(chunk) || !chunk.seq->constraint->is_active()) continue;
+      if (chunk.seq->tokens[chunk.drawn_index - 1] != Sequence::kUnknown)
+        masks_.request(chunk.seq->constraint);
+    }
+  }
+
+  void await_masks(Flight& flight, const Step& step) {
+    awaited_.clear();
+    for (const Chunk& chunk : step.chunks)
+      if (draws_constrained(chunk) && chunk.seq->constraint->is_active())
+        awaited_.push_back(chunk.seq->constraint);
+    masks_.wait(awaited_, mask_patience_);
+    awaited_.clear();
+    for (size_t i = 0; i < step.chunks.size(); ++i) {
+      const Chunk& chunk = step.chunks[i];
+      if (!draws_constrained(chunk) || !chunk.seq->constraint->is_active()) continue;
+      Sequence& seq = *chunk.seq;
+      switch (seq.constraint->mask_state()) {
+        case Constraint::Mask::kReady:
+          break;
+        case Constraint::Mask::kFailed:
+          end_with_error(seq, "invalid_request", seq.constraint->failure());
+          break;
+        default:
+          // Its newest token is computed once more, for the logits.
+          flight.late[i] = 1;
+          seq.tokens.pop_back();
+          --seq.cached_len;
+      }
+    }
   }
 
   void complete(Flight& flight) {
     ops_->wait(flight.ticket);
     int32_t token = 0, row = 0;  // the chunk's first
-    for (const Chunk& chunk : flight.step->chunks) {
-      complete(flight, chunk, token, flight.builder.results().subspan(row, chunk.num_rows()));
+    for (size_t i = 0; i < flight.step->chunks.size(); ++i) {
+      const Chunk& chunk = flight.step->chunks[i];
+      const bool draws = chunk.samples && !flight.late[i];
+      complete(flight, chunk, token, draws,
+               flight.builder.results().subspan(row, chunk.num_scores + (draws ? 1 : 0)));
       token += chunk.len;
       row += chunk.num_rows();
     }
   }
 
-  void complete(Flight& flight, const Chunk& chunk, int32_t first_token,
+  // results: the scores, and the draw if there is one.
+  void complete(Flight& flight, const Chunk& chunk, int32_t first_token, bool draws,
                 std::span<SampleResult> results) {
     Sequence& seq = *chunk.seq;
     if (seq.ended) {
@@ -279,7 +336,7 @@ class EngineThread final : public Engine {
       for (int32_t t = first_token; t < first_token + chunk.len; ++t)
         kv_.store_experts(flight.builder.slot(t),
                           flight.experts.data() + int64_t{t} * kv_.experts_per_token());
-    if (chunk.samples) seq.tokens[chunk.drawn_index] = results.back().token;
+    if (draws) seq.tokens[chunk.drawn_index] = results.back().token;
     scheduler_.stored(chunk);
 
     if (chunk.num_scores > 0)
@@ -291,7 +348,7 @@ class EngineThread final : public Engine {
            .tokens = {seq.tokens.data() + chunk.first_score, static_cast<size_t>(chunk.num_scores)},
            .logprobs = results.first(chunk.num_scores),
            .num_top = seq.params.num_prompt_logprobs});
-    if (chunk.samples)
+    if (draws)
       complete_draw(seq, chunk.drawn_index, results.last(1));
     else if (seq.params.max_tokens == 0 && chunk.begin + chunk.len == seq.len())  // only the prompt was asked for
       end(seq, Finish::kLength, {}, {});
@@ -302,7 +359,15 @@ class EngineThread final : public Engine {
     ++stats_.generated_tokens;
     const std::span<const int32_t> token(&seq.tokens[index], 1);
     if (seq.params.num_logprobs < 0) drawn = {};
-    const Finish finish = seq.finish_at(index);
+    Finish finish = seq.finish_at(index);
+    if (seq.constraint) {
+      try {
+        seq.constraint->append(token[0]);
+      } catch (const Error& error) {
+        return end_with_error(seq, error.code().c_str(), error.what());
+      }
+      if (seq.constraint->is_finished()) finish = Finish::kStop;
+    }
     if (finish != Finish::kNone) {
       // What a step in flight draws beyond the end is nobody's.
       seq.tokens.resize(index + 1);
@@ -421,6 +486,9 @@ class EngineThread final : public Engine {
   Scheduler scheduler_;
   std::vector<Flight> flights_;
   const Sequence::Limits limits_;
+  const std::chrono::microseconds mask_patience_;
+  MaskFiller masks_{kMaskThreads};
+  std::vector<std::shared_ptr<Constraint>> awaited_;  // scratch
   std::vector<Command> commands_;
   Delivery out_;                   // of this step
   std::vector<int64_t> finished_;  // ids whose last record is in out_

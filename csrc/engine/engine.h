@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "grammar/grammar.h"
 #include "model/model.h"
 #include "sample/params.h"
 
@@ -21,6 +22,9 @@ struct EngineOptions {
   std::string kv_cache_dtype = "f32";  // "f32" | "f16" | "bf16"
   bool prefix_caching = true;
   bool capture_routed_experts = false;  // keep the experts of every cached position
+  // How long a step's draws wait for a mask, in microseconds: a sequence whose mask takes longer is
+  // drawn in a later step, and the others are not kept.
+  int mask_patience_us = 1000;
 };
 
 struct Request {
@@ -30,6 +34,10 @@ struct Request {
   int32_t priority = 0;     // larger first; equal: first come, first served
   uint64_t cache_salt = 0;  // prefixes are shared between equal salts only
   int64_t share_group = 0;  // nonzero: members with equal prompts wait for the first one's prefill
+  // Null: none. Its vocabulary has as many tokens as the model's logits.
+  std::shared_ptr<const grammar::CompiledGrammar> grammar;
+  // The grammar governs what is generated after this text; empty: all of it.
+  std::string grammar_start;
 };
 
 // Finish codes as they cross the boundary (lib/native.d.ts, FinishCode).

@@ -22,6 +22,9 @@ Request checked(Request r, const Sequence::Limits& limits) {
       fail("invalid_request", "prompt: expected token ids in [0, ", limits.vocab_size,
            "), received ", r.prompt[i], " at index ", i);
   check_sampling_params(r.params, limits.vocab_size);
+  if (r.grammar && r.grammar->vocabulary().size() != limits.vocab_size)
+    fail("invalid_request", "grammar: expected one for a vocabulary of ", limits.vocab_size,
+         " tokens, received one for ", r.grammar->vocabulary().size());
   const auto prompt_len = static_cast<int64_t>(r.prompt.size());
   const bool generates = r.params.max_tokens > 0;
   if (prompt_len + (generates ? 1 : 0) > limits.max_model_len)
@@ -56,6 +59,9 @@ Sequence::Sequence(Request r, const Limits& limits)
           std::min<int64_t>(int64_t{prompt_len} + params.max_tokens, limits.max_model_len))),
       tokens(std::move(r.prompt)),
       sampler(params),
+      constraint(r.grammar ? std::make_shared<Constraint>(std::move(r.grammar),
+                                                          std::move(r.grammar_start))
+                           : nullptr),
       next_score(params.num_prompt_logprobs >= 0 ? 1 : prompt_len) {
   tokens.reserve(std::min(max_len, prompt_len + kReservedTokens));
 }

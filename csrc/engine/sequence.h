@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cache/prefix_tree.h"
+#include "engine/constraint.h"
 #include "engine/engine.h"
 #include "sample/sampler.h"
 
@@ -41,6 +42,7 @@ struct Sequence {
 
   std::vector<int32_t> tokens;  // the prompt, then what was generated
   SamplerState sampler;
+  const std::shared_ptr<Constraint> constraint;  // null: none
   uint64_t arrival = 0;  // order of arrival, kept across preemption
 
   int32_t cached_len = 0;  // KV is, or will be once the steps in flight are done, in [0, cached_len)

@@ -4,6 +4,7 @@
 #include <initializer_list>
 
 #include "napi/delivery.h"
+#include "napi/grammar_wrap.h"
 
 namespace hotpath {
 
@@ -87,7 +88,7 @@ napi_value EngineWrap::create(napi_env env, const std::vector<napi_value>& args,
       wrap->start(env, set_immediate);
       wrap->worker_ =
           std::thread([raw = wrap.get(), spec = std::move(spec), tensors = std::move(tensors),
-                       options = std::move(options)] { raw->load(spec, tensors, options); });
+                       options = std::move(options)]() mutable { raw->load(spec, tensors, options); });
     } catch (...) {
       wrap->release();
       throw;
@@ -112,7 +113,7 @@ EngineWrap::~EngineWrap() { stop(); }
 // ---- the loading thread ----
 
 void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tensors,
-                      const LoadOptions& options) {
+                      LoadOptions& options) {
   using Clock = std::chrono::steady_clock;
   Clock::time_point reported{};
   const auto progress = [&](uint64_t done, uint64_t total) {
@@ -129,6 +130,14 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
     backend.num_threads = options.num_threads;
     backend.activation_dtype = options.activation_dtype == "auto" ? weight_dtype(tensors, options)
                                                                   : options.activation_dtype;
+    std::shared_ptr<grammar::GrammarCache> grammars;
+    if (auto& v = options.vocabulary; !v.offsets.empty()) {
+      if (v.offsets.size() != static_cast<size_t>(spec.vocab_size) + 1)
+        fail("invalid_request", "options.vocabulary: expected ", spec.vocab_size,
+             " tokens, as the model has, received ", v.offsets.size() - 1);
+      grammars = std::make_shared<grammar::GrammarCache>(std::make_shared<grammar::Vocabulary>(
+          std::move(v.bytes), std::move(v.offsets), std::move(v.special), std::move(v.stop_ids)));
+    }
     auto ops = create_ops(options.device, backend);
     auto model = options.dummy
                      ? Model::dummy(spec, options.dummy_dtype, options.dummy_seed, *ops, progress)
@@ -137,6 +146,7 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
                                                     options.engine, [this] { mailbox_.notify(); });
     std::lock_guard lock(mutex_);
     engine_ = std::move(engine);
+    grammars_ = std::move(grammars);
   } catch (...) {
     worker_error_ = js::current_error();
   }
@@ -289,7 +299,11 @@ std::shared_ptr<Engine> EngineWrap::engine() {
 napi_value EngineWrap::make_object(napi_env env) {
   napi_value object = js::object(env);
   const std::pair<const char*, napi_callback> methods[] = {
-      {"submit", submit}, {"abort", abort}, {"stats", stats}, {"close", close}};
+      {"submit", submit},
+      {"abort", abort},
+      {"compileGrammar", compile_grammar},
+      {"stats", stats},
+      {"close", close}};
   for (const auto& [name, method] : methods)
     js::set(env, object, name, js::function(env, name, method, nullptr));
   auto holder = std::make_unique<std::shared_ptr<EngineWrap>>(shared_from_this());
@@ -352,6 +366,20 @@ napi_value EngineWrap::abort(napi_env env, napi_callback_info info) {
     const int64_t id = Field(env, call.args[0], "id").int32(1);
     if (auto engine = wrap.engine()) engine->abort(id);
     return js::undefined(env);
+  });
+}
+
+napi_value EngineWrap::compile_grammar(napi_env env, napi_callback_info info) {
+  return js::guard(env, [&] {
+    const Call call = read_call(env, info);
+    EngineWrap& wrap = unwrap(env, call.self);
+    std::string source = Field(env, call.args[0], "source").string();
+    if (wrap.state_ != State::kRunning)
+      fail("engine_closed", "the engine is closed: it compiles no grammars");
+    if (!wrap.grammars_)
+      fail("invalid_request",
+           "grammar: this engine was created without a vocabulary, which grammars need");
+    return hotpath::compile_grammar(env, wrap.grammars_, std::move(source));
   });
 }
 

@@ -35,7 +35,7 @@ class EngineWrap : public JsMailbox::Owner, public std::enable_shared_from_this<
 
   void start(napi_env env, napi_value set_immediate);
   void load(const ModelSpec& spec, const std::vector<TensorRef>& tensors,
-            const LoadOptions& options);
+            LoadOptions& options);
   void on_mail(napi_env env) override;
   void report_progress(napi_env env);
   void finish_loading(napi_env env);
@@ -50,6 +50,7 @@ class EngineWrap : public JsMailbox::Owner, public std::enable_shared_from_this<
   static EngineWrap& unwrap(napi_env env, napi_value self);
   static napi_value submit(napi_env env, napi_callback_info info);
   static napi_value abort(napi_env env, napi_callback_info info);
+  static napi_value compile_grammar(napi_env env, napi_callback_info info);
   static napi_value stats(napi_env env, napi_callback_info info);
   static napi_value close(napi_env env, napi_callback_info info);
   static void on_collected(napi_env env, void* data, void* hint);
@@ -76,6 +77,7 @@ class EngineWrap : public JsMailbox::Owner, public std::enable_shared_from_this<
   std::mutex mutex_;                // guards engine_ and closed_stats_
   std::shared_ptr<Engine> engine_;  // null while loading and once closed
   EngineStats closed_stats_;
+  std::shared_ptr<grammar::GrammarCache> grammars_;  // null while loading, or without a vocabulary
   Delivery last_delivery_;  // what close() left; read after the join
   std::optional<Error> worker_error_;
 };

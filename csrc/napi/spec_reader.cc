@@ -1,5 +1,7 @@
 #include "napi/spec_reader.h"
 
+#include "napi/grammar_wrap.h"
+
 #include <cmath>
 #include <limits>
 
@@ -171,8 +173,16 @@ std::vector<int32_t> Field::int32_array() const {
   return typed_array<int32_t>(napi_int32_array, "an Int32Array");
 }
 
+std::vector<uint32_t> Field::uint32_array() const {
+  return typed_array<uint32_t>(napi_uint32_array, "a Uint32Array");
+}
+
 std::vector<float> Field::float32_array() const {
   return typed_array<float>(napi_float32_array, "a Float32Array");
+}
+
+std::vector<uint8_t> Field::bytes() const {
+  return typed_array<uint8_t>(napi_uint8_array, "a Uint8Array");
 }
 
 namespace {
@@ -295,6 +305,16 @@ LoadOptions read_options(const Field& field) {
     options.dummy_dtype = dummy.at("dtype").one_of({"bf16", "f16", "f32"});
     options.dummy_seed = static_cast<uint64_t>(dummy.at("seed").integer(0, kMaxSafeInteger));
   }
+  if (const Field vocabulary = field.at("vocabulary");
+      !vocabulary.is_undefined() && !vocabulary.is_null()) {
+    const std::vector<uint8_t> bytes = vocabulary.at("bytes").bytes();
+    options.vocabulary.bytes.assign(bytes.begin(), bytes.end());
+    options.vocabulary.offsets = vocabulary.at("offsets").uint32_array();
+    options.vocabulary.special = vocabulary.at("special").bytes();
+    options.vocabulary.stop_ids = vocabulary.at("stopIds").int32_array();
+    if (options.vocabulary.offsets.empty())
+      vocabulary.at("offsets").mismatch("one offset more than tokens");
+  }
   return options;
 }
 
@@ -353,6 +373,10 @@ Request read_request(const Field& id, const Field& prompt, const Field& params, 
   request.priority = static_cast<int32_t>(params.at("priority").integer(INT32_MIN, INT32_MAX));
   request.cache_salt = params.at("cacheSalt").bits64();
   request.share_group = params.at("shareGroup").integer(0, kMaxSafeInteger);
+  if (const Field grammar = params.at("grammar"); !grammar.is_undefined()) {
+    request.grammar = read_grammar(grammar);
+    if (request.grammar) request.grammar_start = params.at("grammarStart").string();
+  }
   return request;
 }
 

@@ -41,7 +41,9 @@ class Field {
   std::string one_of(std::initializer_list<const char*> choices) const;
   napi_value callable() const;
   std::vector<int32_t> int32_array() const;
+  std::vector<uint32_t> uint32_array() const;
   std::vector<float> float32_array() const;
+  std::vector<uint8_t> bytes() const;  // of a Uint8Array
 
  private:
   napi_valuetype type() const;
@@ -65,6 +67,13 @@ struct LoadOptions {
   bool dummy = false;
   std::string dummy_dtype;
   uint64_t dummy_seed = 0;
+  // For grammars; without tokens there are none.
+  struct {
+    std::string bytes;              // of all tokens, one after another
+    std::vector<uint32_t> offsets;  // [tokens + 1], or empty
+    std::vector<uint8_t> special;
+    std::vector<int32_t> stop_ids;
+  } vocabulary;
 };
 
 ModelSpec read_spec(const Field& spec);

@@ -105,6 +105,11 @@ export const engineFlags = {
     about: "generation_config.json's defaults, or OpenAI's",
     standard: 'model',
   },
+  jsonWhitespace: {
+    value: ['line', 'any'],
+    about: 'whitespace of constrained JSON: as on one line, or anywhere',
+    standard: 'line',
+  },
   revision: {
     value: 'text',
     placeholder: 'name',

@@ -15,6 +15,7 @@ import { type Checkpoint, openCheckpoint } from '../weights/index.js';
 import { chooseDevice, deviceName } from './device.js';
 import { defaultBlockSize, dummyWeightBytes, planCache, settledCache } from './memory.js';
 import { chooseParsers } from './parsers.js';
+import { nativeVocabulary } from './vocabulary.js';
 
 /** What an engine is made of; tests put a fake `native` in. */
 export interface EngineParts {
@@ -71,6 +72,9 @@ export async function loadParts(
   const cache = planCache(spec, { bytes: weightBytes, dtype }, device, options);
   signal?.throwIfAborted();
 
+  const eos = new Set(checkpoint.eosTokenIds);
+  if (text?.tokenizer.eosTokenId != null) eos.add(text.tokenizer.eosTokenId);
+  const eosTokenIds = [...eos].filter((id) => id < spec.vocabSize);
   const blockSize = options.blockSize ?? defaultBlockSize;
   const mailbox = new Mailbox();
   let native: NativeEngine;
@@ -87,6 +91,7 @@ export async function loadParts(
         prefixCaching: options.prefixCaching ?? true,
         captureRoutedExperts: options.captureRoutedExperts ?? false,
         activationDtype: options.computeDtype ?? 'auto',
+        vocabulary: text && nativeVocabulary(text.tokenizer, spec.vocabSize, eosTokenIds),
         dummyWeights: loadFormat === 'dummy' ? { dtype, seed: 0 } : null,
         ...cache,
       },
@@ -111,8 +116,6 @@ export async function loadParts(
     `${checkpoint.name} on ${deviceName(device)} (${device.name}): ${weightBytes} bytes of weights, ` +
       `${kvCacheBytes} bytes of KV cache, up to ${maxModelLen} tokens per request`,
   );
-  const eos = new Set(checkpoint.eosTokenIds);
-  if (text?.tokenizer.eosTokenId != null) eos.add(text.tokenizer.eosTokenId);
   return {
     native,
     mailbox,
@@ -120,7 +123,7 @@ export async function loadParts(
     facts: {
       vocabSize: spec.vocabSize,
       maxModelLen,
-      eosTokenIds: [...eos].filter((id) => id < spec.vocabSize),
+      eosTokenIds,
       samplingDefaults: options.samplingDefaults === 'openai' ? {} : samplingDefaults(checkpoint),
       captureRoutedExperts: options.captureRoutedExperts ?? false,
     },
@@ -152,6 +155,7 @@ async function loadText(checkpoint: Checkpoint, options: LoadOptions): Promise<T
     knowsDeveloper: [...sources.values()].some((source) => source.includes('developer')),
     ...chooseParsers(sources, options),
     templateKwargs: options.chatTemplateKwargs ?? {},
+    jsonWhitespace: options.jsonWhitespace ?? 'line',
   };
 }
 

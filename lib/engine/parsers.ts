@@ -2,22 +2,24 @@
 import type { LoadOptions } from '../options.js';
 import { detectReasoningParser, detectThinking, detectToolParser } from '../parse/detect.js';
 import { reasoningParserName } from '../parse/reasoning/index.js';
-import { toolParserName } from '../parse/tools/index.js';
+import { toolCallFrame, toolFormat, toolParserName } from '../parse/tools/index.js';
 import type { TextModel } from '../request/render.js';
 
 /** @param templates name -> Jinja source */
 export function chooseParsers(
   templates: ReadonlyMap<string, string>,
   options: Pick<LoadOptions, 'reasoningParser' | 'toolParser'>,
-): Pick<TextModel, 'reasoningParser' | 'toolParser' | 'thinking'> {
+): Pick<TextModel, 'reasoningParser' | 'toolParser' | 'toolFrame' | 'thinking'> {
   const [first = ''] = templates.values();
   const usual = templates.get('default') ?? first;
   const withTools = templates.get('tool_use') ?? usual;
+  const toolParser = chosen(options.toolParser, toolParserName, () => detectToolParser(withTools));
   return {
     reasoningParser: chosen(options.reasoningParser, reasoningParserName, () =>
       detectReasoningParser(usual),
     ),
-    toolParser: chosen(options.toolParser, toolParserName, () => detectToolParser(withTools)),
+    toolParser,
+    toolFrame: toolParser && toolCallFrame(toolFormat(toolParser), withTools),
     thinking: detectThinking(usual),
   };
 }

@@ -1,7 +1,4 @@
-/**
- * What a request says about the form of its answer, as plain data. Nothing enforces a constraint yet, so every one
- * is refused: an answer is never silently without the form that was asked for.
- */
+/** What a request says about the form of its answer, as plain data; lib/grammar makes a grammar of it. */
 import { type EngineError, invalidRequest } from '../errors.js';
 import type { Tool, ToolChoice } from '../types.js';
 import { schemaFault } from './json-schema.js';
@@ -108,42 +105,6 @@ export function planConstraint(fields: ConstraintFields): Constraint | null {
   if (name === 'json_schema')
     return { kind: 'json_schema', schema: readSchema(fields.json_schema), name: null };
   return formatConstraint(fields.response_format!);
-}
-
-/**
- * As {@link planConstraint}, for an engine that enforces none: the one place that refuses.
- *
- * @throws EngineError, status 400, for every constraint
- */
-export function refuseConstraint(fields: ConstraintFields): void {
-  const constraint = planConstraint(fields);
-  if (constraint === null) return;
-  const { param, what } = asWritten(fields, constraint);
-  throw invalidRequest(
-    `${param}: ${what} is not supported yet, because nothing here makes the answer keep to it. ` +
-      'Leave it out, ask for the form in the prompt, and check the answer.',
-    param,
-    'unsupported_value',
-  );
-}
-
-function asWritten(
-  fields: ConstraintFields,
-  constraint: Constraint,
-): { param: string; what: string } {
-  switch (constraint.kind) {
-    case 'regex':
-    case 'ebnf':
-      return { param: constraint.kind, what: 'constrained decoding' };
-    case 'tools':
-      return constraint.mode === 'auto'
-        ? { param: 'tools', what: 'a strict tool' }
-        : { param: 'tool_choice', what: 'forcing a tool call' };
-    default: {
-      const param = fields.response_format === undefined ? 'json_schema' : 'response_format';
-      return { param, what: `structured output (${constraint.kind})` };
-    }
-  }
 }
 
 function isAsked(fields: ConstraintFields, name: (typeof exclusive)[number]): boolean {

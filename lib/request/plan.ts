@@ -1,13 +1,14 @@
 /** A validated body becomes plans: one native request per choice, with the rules for its text. */
-import { type EngineError, invalidRequest } from '../errors.js';
+import { invalidRequest } from '../errors.js';
 import type { NativeSamplingParams } from '../native.js';
 import type { RegexProgram } from '../text/regex-program.js';
 import { compileStopRegexes } from '../text/stop-regex.js';
 import type { ChatFields } from './chat.js';
 import { type CompletionFields, type Prompt, samplesOf } from './completions.js';
 import { type CommonFields, checkVocabulary } from './fields.js';
+import { type AnswerGrammar, answerGrammar, chatGrammar } from './grammar.js';
 import { type MessageRules, messageRules } from './message-rules.js';
-import { renderChat, type TextModel } from './render.js';
+import { needsTokenizer, renderChat, type TextModel } from './render.js';
 import { type ModelFacts, nativeParams, seedOf, settleMaxTokens } from './sampling.js';
 
 /** How a choice's token ids become its text. */
@@ -39,6 +40,8 @@ export interface Prepared<Fields extends CommonFields = CommonFields> {
   plans: Plan[];
   /** Per prompt: what `echo` puts before the text. */
   promptTexts: string[];
+  /** What every answer must be; null: anything. */
+  grammar: AnswerGrammar | null;
 }
 
 let lastShareGroup = 0;
@@ -69,6 +72,7 @@ export async function planChat(
         ? { value: fields.max_tokens, param: 'max_tokens' }
         : undefined;
   const maxTokens = settleMaxTokens(ids.length, asked, facts.maxModelLen, 'messages');
+  const grammar = chatGrammar(fields, text, rendered, facts);
   const message = await messageRules(fields, text, rendered);
   const plans = plansFor([ids], fields, text, facts, {
     continues: rendered.continued !== null,
@@ -80,7 +84,7 @@ export async function planChat(
       numPromptLogprobs: -1,
     }),
   });
-  return { fields, plans, promptTexts: [''] };
+  return { fields, plans, promptTexts: [''], grammar };
 }
 
 export async function planCompletion(
@@ -103,6 +107,7 @@ export async function planCompletion(
       'prompt',
     );
   });
+  const grammar = answerGrammar(fields, text, facts);
   const scoring = fields.echo && (fields.logprobs !== undefined || value === 0);
   const plans = plansFor(prompts, fields, text, facts, {
     continues: true,
@@ -122,7 +127,7 @@ export async function planCompletion(
     const skipSpecialTokens = fields.skip_special_tokens ?? true;
     return text?.tokenizer.decode(prompts[i]!, { skipSpecialTokens }) ?? '';
   });
-  return { fields, plans, promptTexts };
+  return { fields, plans, promptTexts, grammar };
 }
 
 function paramOf(fields: CompletionFields, i: number): string {
@@ -146,15 +151,6 @@ async function encodePrompt(
   if (ids.length === 0)
     throw invalidRequest('The prompt has no tokens. Pass another text, or token ids.', param);
   return ids;
-}
-
-export function needsTokenizer(param: string): EngineError {
-  return invalidRequest(
-    'This model was loaded without a tokenizer, so only prompts of token ids can be answered. Pass ' +
-      'token ids to completions(), or load a folder with tokenizer.json.',
-    param,
-    'unsupported_value',
-  );
 }
 
 interface PlanShape {

@@ -1,6 +1,7 @@
 /** From a chat request's fields to the token ids of its prompt. */
-import { invalidRequest } from '../errors.js';
+import { type EngineError, invalidRequest } from '../errors.js';
 import type { TemplateThinking } from '../parse/detect.js';
+import type { ToolCallFrame } from '../parse/tools/index.js';
 import type { ReasoningParserName, ToolParserName } from '../parse/types.js';
 import type { ChatTemplates } from '../text/template.js';
 import type { Tokenizer } from '../text/tokenizer.js';
@@ -18,6 +19,10 @@ export interface TextModel {
   /** How answers are taken apart; null leaves reasoning or calls in the content. */
   reasoningParser: ReasoningParserName | null;
   toolParser: ToolParserName | null;
+  /** How the model writes calls, for answers that are to have some; null where it is not known. */
+  toolFrame: ToolCallFrame | null;
+  /** Of constrained JSON: at most a space behind commas and colons, or any. */
+  jsonWhitespace: 'line' | 'any';
   /** What the chat template says of reasoning; null for nothing. */
   thinking: TemplateThinking | null;
   /** Variables of the template that a request has not set. */
@@ -76,4 +81,13 @@ function lastAnswer({ messages }: TemplateFields): string {
       'unsupported_value',
     );
   return forTemplate([last], true)[0]!.content as string;
+}
+
+export function needsTokenizer(param: string): EngineError {
+  return invalidRequest(
+    'This model was loaded without a tokenizer, so only prompts of token ids can be answered. Pass ' +
+      'token ids to completions(), or load a folder with tokenizer.json.',
+    param,
+    'unsupported_value',
+  );
 }

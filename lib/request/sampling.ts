@@ -69,6 +69,8 @@ export function nativeParams(
     priority: fields.priority ?? 0,
     cacheSalt: saltBits((fields.cache_salt ?? '') + (fields.extra_key ?? '')),
     shareGroup: lengths.shareGroup,
+    grammar: null,
+    grammarStart: '',
   };
 }
 

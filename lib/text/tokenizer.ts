@@ -56,6 +56,7 @@ export class Tokenizer {
   readonly #native: NativeTokenizer;
   readonly #table: TokenTable;
   readonly #declared: TokenizerJson['declared'];
+  #specialTokens: Map<string, number> | null = null;
   readonly #fromNative: TokenizerJson['fromNative'];
   /** Ids to put around a text instead of what tokenizer.json's post-processor would; null: leave it. */
   readonly #frame: { bos: number[]; eos: number[] } | null;
@@ -175,6 +176,16 @@ export class Tokenizer {
 
   isSpecial(id: number): boolean {
     return this.#table.isSpecial(id);
+  }
+
+  /** Special tokens by their text. */
+  get specialTokens(): ReadonlyMap<string, number> {
+    if (this.#specialTokens === null) {
+      this.#specialTokens = new Map();
+      for (let id = 0; id < this.vocabSize; id++)
+        if (this.#table.isSpecial(id)) this.#specialTokens.set(this.tokenText(id), id);
+    }
+    return this.#specialTokens;
   }
 
   /** The id of a token written as in tokenizer.json, such as `<|im_end|>`; null if there is none. */

@@ -269,6 +269,24 @@ export interface CompletionRequestStreaming extends CompletionRequest {
   stream: true;
 }
 
+/** What {@link Engine.checkConstraint} takes of a request: what says what form its answer has. */
+export type ConstraintRequest = Pick<
+  ChatCompletionRequest,
+  'response_format' | 'regex' | 'ebnf' | 'tools' | 'tool_choice' | 'parallel_tool_calls'
+> &
+  Pick<CompletionRequest, 'json_schema'>;
+
+export interface ConstraintCheck {
+  /** The text is the beginning of an answer that is allowed. */
+  accepted: boolean;
+  /** And the answer may end there. */
+  complete: boolean;
+  /** Bytes of UTF-8 before the first one that is not allowed. */
+  failedAt: number;
+  /** Strings in quotes, classes of characters in brackets, "end of text". */
+  expected: string[];
+}
+
 /** What `tokenize` takes: a text, or what a chat request would be rendered from. */
 export type TokenizeRequest =
   | {

@@ -94,6 +94,8 @@ SampleResult sample_row(const float* logits, const SampleRow& row, std::vector<i
       v = v < 0 ? v * row.repetition_penalty : v / row.repetition_penalty;
     }
     for (int32_t t : row.suppressed) x[t] = -kInf;
+    for (int32_t t = 0; t < kVocab && row.bitmask; ++t)
+      if (!(row.bitmask[t / 32] >> (t % 32) & 1u)) x[t] = -kInf;
     for (size_t i = 0; i < row.bias_tokens.size(); ++i) x[row.bias_tokens[i]] += row.bias_values[i];
     if (!row.greedy)
       for (double& v : x) v /= row.temperature;

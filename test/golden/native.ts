@@ -36,6 +36,8 @@ const GREEDY: Omit<NativeSamplingParams, 'maxTokens'> = {
   priority: 0,
   cacheSalt: 0n,
   shareGroup: 0,
+  grammar: null,
+  grammarStart: '',
 };
 
 export class NativeModel {
@@ -72,6 +74,7 @@ export class NativeModel {
         activationDtype: dtype,
         prefixCaching: true,
         captureRoutedExperts: model.topK > 0,
+        vocabulary: null,
         dummyWeights: null,
       },
       (delivery) => model.#mailbox.deliver(delivery),

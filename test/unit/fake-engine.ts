@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import type { EngineParts } from '../../lib/engine/load.js';
 import { Engine } from '../../lib/engine.js';
 import { Mailbox } from '../../lib/mailbox.js';
-import type { NativeEngine, NativeSamplingParams, NativeStats } from '../../lib/native.js';
+import type {
+  NativeEngine,
+  NativeGrammar,
+  NativeSamplingParams,
+  NativeStats,
+} from '../../lib/native.js';
 import type { TextModel } from '../../lib/request/render.js';
 import { ChatTemplates } from '../../lib/text/template.js';
 import { Tokenizer } from '../../lib/text/tokenizer.js';
@@ -125,6 +130,19 @@ export class FakeNative implements NativeEngine {
     this.onSubmit?.(request);
   }
 
+  /** What it was asked to compile. */
+  readonly grammars: string[] = [];
+
+  async compileGrammar(source: string): Promise<NativeGrammar> {
+    if (this.refuse) throw this.refuse;
+    this.grammars.push(source);
+    return {
+      check: () => {
+        throw new Error('the fake knows no grammars');
+      },
+    };
+  }
+
   abort(id: number): void {
     this.aborted.push(id);
     if (this.live.has(id)) setImmediate(() => this.send(id, { finish: 'abort' }));
@@ -230,6 +248,8 @@ export async function fakeEngine(
             knowsDeveloper: false,
             reasoningParser: null,
             toolParser: null,
+            toolFrame: null,
+            jsonWhitespace: 'line',
             thinking: null,
             templateKwargs: {},
             ...options.text,

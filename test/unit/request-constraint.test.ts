@@ -1,4 +1,4 @@
-/** Fields that say what form the answer must have: read into plain data, checked, and refused for now. */
+/** Fields that say what form the answer must have: read into plain data, checked, and compiled. */
 import { beforeAll, describe, expect, test } from 'vitest';
 import { planConstraint } from '../../lib/request/constraint.js';
 import { schemaFault } from '../../lib/request/json-schema.js';
@@ -90,27 +90,7 @@ describe('what is planned', () => {
 
 describe('what is refused on both endpoints', () => {
   const rows: Parameters<typeof cases>[0] = [
-    [
-      { regex: 'a+' },
-      'regex',
-      'unsupported_value',
-      /^regex: constrained decoding is not supported yet/,
-    ],
-    [{ ebnf: 'root ::= "a"' }, 'ebnf', 'unsupported_value', /not supported yet/],
     [{ regex: '' }, 'regex', 'invalid_value', /must not be empty/],
-    [
-      { response_format: { type: 'json_object' } },
-      'response_format',
-      'unsupported_value',
-      /structured output \(json_object\) is not supported yet/,
-    ],
-    [
-      { response_format: { type: 'json_schema', json_schema: { name: 'x', schema } } },
-      'response_format',
-      'unsupported_value',
-      /structured output \(json_schema\)/,
-    ],
-    [{ json_schema: '{}' }, 'json_schema', 'unsupported_value', /structured output/],
     [{ json_schema: '{' }, 'json_schema', 'invalid_value', /does not parse/],
     [
       { json_schema: { type: 'x' } },
@@ -186,14 +166,14 @@ describe('tools that force', () => {
       [
         { tools: [tool('f')], tool_choice: 'required' },
         'tool_choice',
-        'unsupported_value',
-        /^tool_choice: forcing a tool call is not supported yet/,
+        'invalid_value',
+        /^tool_choice: how this model writes tool calls is not known/,
       ],
       [
         { tools: [tool('f', { strict: true })] },
         'tools',
-        'unsupported_value',
-        /^tools: a strict tool is not supported yet/,
+        'invalid_value',
+        /^tools: how this model writes tool calls is not known/,
       ],
       [
         { tools: [tool('f')], tool_choice: 'required', regex: 'a' },
@@ -243,4 +223,48 @@ describe('schemas as objects', () => {
 
 test('nothing refused reached native code', () => {
   expect(fake.native.submitted).toEqual([]);
+  expect(fake.native.grammars).toEqual([]);
+});
+
+describe('what reaches native code', () => {
+  const messages = [{ role: 'user' as const, content: 'hi' }];
+  const format = { type: 'json_object' as const };
+
+  test('one compiled grammar for all samples, from the first token on', async () => {
+    const { engine, native } = await fakeEngine();
+    native.answer({ tokens: [65], finish: 'length' });
+    await engine.chatCompletions({ messages, response_format: format, n: 3 });
+    expect(native.grammars).toHaveLength(1);
+    const [first, ...others] = native.submitted.map(({ params }) => params);
+    expect(first).toMatchObject({ grammar: expect.any(Object), grammarStart: '' });
+    for (const params of others) expect(params.grammar).toBe(first!.grammar);
+    await engine.completions({ prompt: 'a', regex: '[0-9]+' });
+    expect(native.grammars[1]).toMatch(/root ::=/);
+  });
+
+  test('behind the reasoning, where the answer begins with some', async () => {
+    const { engine, native } = await fakeEngine(
+      {},
+      { text: { reasoningParser: 'deepseek-r1', toolParser: 'hermes' } },
+    );
+    native.answer({ tokens: [65], finish: 'length' });
+    await engine.chatCompletions({ messages, response_format: format });
+    expect(native.submitted[0]!.params.grammarStart).toBe('</think>');
+    await engine.chatCompletions({ messages });
+    expect(native.submitted[1]!.params).toMatchObject({ grammar: null, grammarStart: '' });
+  });
+
+  test("what native code cannot compile is the field's fault", async () => {
+    const { engine, native } = await fakeEngine();
+    const refusal = Object.assign(new Error('no text matches'), { code: 'invalid_request' });
+    native.refuse = Object.assign(refusal, { position: 7 });
+    await expect(
+      engine.completions({ prompt: 'a', ebnf: 'root ::= "a" root' }),
+    ).rejects.toMatchObject({
+      status: 400,
+      param: 'ebnf',
+      message:
+        'ebnf: it cannot be enforced: no text matches (at byte 7 of the grammar that it becomes)',
+    });
+  });
 });

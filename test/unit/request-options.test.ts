@@ -102,6 +102,7 @@ test('defaults', async () => {
     activationDtype: 'auto',
     prefixCaching: true,
     captureRoutedExperts: false,
+    vocabulary: null,
     dummyWeights: { dtype: 'bf16', seed: 0 },
   });
   expect(parts.text).toBe(null);

@@ -49,6 +49,8 @@ test('defaults of chat', async () => {
     priority: 0,
     cacheSalt: 0n,
     shareGroup: 0,
+    grammar: null,
+    grammarStart: '',
   });
 });
 

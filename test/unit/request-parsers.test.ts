@@ -20,7 +20,7 @@ test('auto, the default, goes by the chat template', () => {
   expect(chooseParsers(templates, { reasoningParser: 'AUTO', toolParser: 'Auto' })).toMatchObject(
     found,
   );
-  const none = { reasoningParser: null, toolParser: null, thinking: null };
+  const none = { reasoningParser: null, toolParser: null, toolFrame: null, thinking: null };
   expect(chooseParsers(new Map(), {})).toEqual(none);
   expect(chooseParsers(new Map([['default', '{{ messages }}']]), {})).toEqual(none);
 });

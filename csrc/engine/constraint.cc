@@ -1,0 +1,125 @@
+#include "engine/constraint.h"
+
+#include <algorithm>
+#include <exception>
+
+#include "core/error.h"
+
+namespace hotpath {
+
+Constraint::Constraint(std::shared_ptr<const grammar::CompiledGrammar> grammar, std::string start)
+    : matcher_(std::move(grammar), 0),
+      start_(std::move(start)),
+      longest_border_(start_.size(), 0),
+      active_(start_.empty()),
+      words_(matcher_.grammar().vocabulary().mask_words()) {
+  for (uint32_t i = 1, k = 0; i < start_.size(); ++i) {
+    while (k > 0 && start_[i] != start_[k]) k = longest_border_[k - 1];
+    if (start_[i] == start_[k]) ++k;
+    longest_border_[i] = k;
+  }
+}
+
+void Constraint::follow(char byte) {
+  while (matched_ > 0 && byte != start_[matched_]) matched_ = longest_border_[matched_ - 1];
+  if (byte == start_[matched_]) ++matched_;
+}
+
+void Constraint::append(int32_t token) {
+  state_.store(Mask::kStale, std::memory_order_relaxed);
+  if (active_) {
+    if (!matcher_.accept_token(token))
+      fail("internal_error", "constraint: token ", token, " was drawn, which the grammar excludes");
+    return;
+  }
+  const std::string_view bytes = matcher_.grammar().vocabulary().bytes(token);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    follow(bytes[i]);
+    if (matched_ < start_.size()) continue;
+    active_ = true;
+    // The same token may go on behind the start. Blanks there belong to neither side.
+    const std::string_view rest = bytes.substr(i + 1);
+    const bool blank = rest.find_first_not_of(" \t\r\n") == std::string_view::npos;
+    if (!matcher_.accept_bytes(rest) && !blank)
+      fail("invalid_request",
+           "the answer begins inside the token that ends the reasoning, and the constraint does "
+           "not allow it: ask again, or without reasoning");
+    return;
+  }
+}
+
+bool Constraint::is_finished() const {
+  return active_ &&
+         (matcher_.is_terminated() || (matcher_.is_complete() && !matcher_.can_continue()));
+}
+
+void Constraint::fill() noexcept {
+  Mask state = Mask::kReady;
+  try {
+    matcher_.fill_mask(words_);
+    if (std::ranges::all_of(words_, [](uint32_t word) { return word == 0; })) {
+      failure_ = "the constraint cannot be met: no token of the vocabulary can come next";
+      state = Mask::kFailed;
+    }
+  } catch (const std::exception& error) {
+    failure_ = error.what();
+    state = Mask::kFailed;
+  }
+  state_.store(state, std::memory_order_release);
+}
+
+MaskFiller::~MaskFiller() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void MaskFiller::request(const std::shared_ptr<Constraint>& constraint) {
+  if (constraint->mask_state() != Constraint::Mask::kStale) return;
+  constraint->state_.store(Constraint::Mask::kFilling, std::memory_order_relaxed);
+  {
+    std::lock_guard lock(mutex_);
+    if (threads_.empty())
+      for (int i = 0; i < num_threads_; ++i) threads_.emplace_back([this] { work(); });
+    queue_.push_back(constraint);
+  }
+  wake_.notify_one();
+}
+
+void MaskFiller::wait(const std::vector<std::shared_ptr<Constraint>>& constraints,
+                      std::chrono::microseconds at_most) {
+  const auto until = std::chrono::steady_clock::now() + at_most;
+  std::unique_lock lock(mutex_);
+  // Rather than sleep, the caller fills what nobody has begun.
+  while (!queue_.empty() && std::chrono::steady_clock::now() < until) {
+    const std::shared_ptr<Constraint> next = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    next->fill();
+    lock.lock();
+  }
+  filled_.wait_until(lock, until, [&] {
+    return std::ranges::none_of(constraints, [](const auto& constraint) {
+      return constraint->mask_state() == Constraint::Mask::kFilling;
+    });
+  });
+}
+
+void MaskFiller::work() {
+  std::unique_lock lock(mutex_);
+  while (true) {
+    wake_.wait(lock, [this] { return stop_ || !queue_.empty(); });
+    if (stop_) return;
+    const std::shared_ptr<Constraint> next = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    next->fill();
+    lock.lock();
+    filled_.notify_all();
+  }
+}
+
+}  // namespace hotpath

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "grammar/grammar.h"
+
+namespace hotpath {
+
+// One sequence's place in its grammar, and the mask of the tokens that may be drawn next. The
+// engine's thread and a thread of MaskFiller take turns: between request_mask and the mask being
+// ready it is the filler's.
+class Constraint {
+ public:
+  // start: the grammar governs what comes after the first occurrence of this text among the
+  // generated tokens (the end of reasoning); empty: everything.
+  Constraint(std::shared_ptr<const grammar::CompiledGrammar> grammar, std::string start);
+
+  // A token was generated. Throws Error: it is none that the grammar allows, which no draw under
+  // the mask is.
+  void append(int32_t token);
+  // The text is complete and nothing can follow it.
+  bool is_finished() const;
+  // The grammar governs the next token.
+  bool is_active() const { return active_; }
+
+  enum class Mask { kStale, kFilling, kReady, kFailed };
+  Mask mask_state() const { return state_.load(std::memory_order_acquire); }
+  const uint32_t* mask() const { return words_.data(); }  // while kReady
+  const std::string& failure() const { return failure_; }  // while kFailed
+
+ private:
+  friend class MaskFiller;
+  void fill() noexcept;
+  void follow(char byte);
+
+  grammar::Matcher matcher_;
+  const std::string start_;
+  std::vector<uint32_t> longest_border_;  // of start_, for matching it (Knuth, Morris, Pratt)
+  uint32_t matched_ = 0;                  // bytes of start_ that the text so far ends with
+  bool active_;
+  std::vector<uint32_t> words_;
+  std::string failure_;
+  std::atomic<Mask> state_{Mask::kStale};
+};
+
+// Threads that fill masks while the device computes the step.
+class MaskFiller {
+ public:
+  explicit MaskFiller(int num_threads) : num_threads_(num_threads) {}
+  ~MaskFiller();
+  MaskFiller(const MaskFiller&) = delete;
+  MaskFiller& operator=(const MaskFiller&) = delete;
+
+  // Starts filling a mask that is stale; otherwise nothing.
+  void request(const std::shared_ptr<Constraint>& constraint);
+  // Until none of these is being filled or the time is up.
+  void wait(const std::vector<std::shared_ptr<Constraint>>& constraints,
+            std::chrono::microseconds at_most);
+
+ private:
+  void work();
+
+  const int num_threads_;
+  std::mutex mutex_;
+  std::condition_variable wake_, filled_;
+  std::deque<std::shared_ptr<Constraint>> queue_;
+  bool stop_ = false;
+  std::vector<std::thread> threads_;  // started with the first request
+};
+
+}  // namespace hotpath
