@@ -58,6 +58,8 @@ export interface NativeEngineOptions {
   activationDtype: 'auto' | 'f32' | 'f16' | 'bf16';
   prefixCaching: boolean;
   captureRoutedExperts: boolean;
+  /** What a grammar leaves no choice about is not drawn; not where logprobs are asked for. */
+  jumpForward: boolean;
   /** For grammars; null: compileGrammar is refused. */
   vocabulary: NativeVocabulary | null;
   /** null: read `tensors`. Otherwise random weights of that dtype, the same for the same seed. */

@@ -103,6 +103,12 @@ export interface LoadOptions {
    * JSON in one line. 'any': wherever JSON may have it, up to 64 characters at once.
    */
   jsonWhitespace?: 'line' | 'any';
+  /**
+   * Text that a constraint leaves no choice about goes into the answer without being drawn, in fewer steps; cut into the
+   * longest tokens, which need not be those that the model would have chosen. Not where logprobs are asked for.
+   * Default false.
+   */
+  jumpForward?: boolean;
   /** `model` of responses to requests that name none. Default: the hub id or the folder's name. */
   servedModelName?: string;
   /**
@@ -173,6 +179,7 @@ const shape = {
   reasoningParser: parserName(reasoningParserName, reasoningParserNames),
   toolParser: parserName(toolParserName, toolParserNames),
   jsonWhitespace: oneOf('line', 'any').optional(),
+  jumpForward: boolean.optional(),
   servedModelName: string.optional(),
   samplingDefaults: oneOf('model', 'openai').optional(),
   revision: string.optional(),

@@ -8,7 +8,7 @@ import { type EngineParts, loadParts } from '../../lib/engine/load.js';
 import { kvBytesPerToken } from '../../lib/engine/memory.js';
 import type { LoadOptions } from '../../lib/index.js';
 import type { ModelSpec } from '../../lib/models/spec.js';
-import type { NativeSamplingParams } from '../../lib/native.js';
+import type { NativeBinding, NativeSamplingParams, NativeVocabulary } from '../../lib/native.js';
 import { openCheckpoint } from '../../lib/weights/index.js';
 import { dummyOptions, type Flags, Fnv } from './bench.js';
 
@@ -64,10 +64,30 @@ export class BenchModel {
     readonly flags: Flags,
   ) {}
 
-  static async load(flags: Flags, options: LoadOptions): Promise<BenchModel> {
+  /** `vocabulary`: of the size of the model's, for grammars; its dummy folder has none. */
+  static async load(
+    flags: Flags,
+    options: LoadOptions,
+    vocabulary?: (size: number) => NativeVocabulary,
+  ): Promise<BenchModel> {
     const all = { ...dummyOptions(flags), prefixCaching: false, ...options };
     const { spec } = await openCheckpoint(flags.folder, { loadFormat: 'dummy' });
-    return new BenchModel(await loadParts(flags.folder, all, loadBinding), spec, flags);
+    const binding = (): NativeBinding => {
+      const real = loadBinding();
+      if (!vocabulary) return real;
+      return {
+        version: real.version,
+        devices: () => real.devices(),
+        createEngine: (spec, tensors, native, ...rest) =>
+          real.createEngine(
+            spec,
+            tensors,
+            { ...native, vocabulary: vocabulary(spec.vocabSize) },
+            ...rest,
+          ),
+      };
+    };
+    return new BenchModel(await loadParts(flags.folder, all, binding), spec, flags);
   }
 
   close(): Promise<void> {
@@ -88,8 +108,13 @@ export class BenchModel {
     );
   }
 
-  /** All prompts at once, greedily, each to `maxTokens`. `numLogprobs`: -1 for none. */
-  run(prompts: number[][], maxTokens: number, numLogprobs = -1): Promise<Run> {
+  /** All prompts at once, greedily, each to `maxTokens`. `numLogprobs`: -1 for none. `more`: other parameters. */
+  run(
+    prompts: number[][],
+    maxTokens: number,
+    numLogprobs = -1,
+    more: Partial<NativeSamplingParams> = {},
+  ): Promise<Run> {
     const { native, mailbox } = this.parts;
     const ids: number[][] = prompts.map(() => []);
     const logprobs: number[][] = prompts.map(() => []);
@@ -127,7 +152,13 @@ export class BenchModel {
             if (event.finish === 'error') reject(event.error);
           },
         });
-        native.submit(id, Int32Array.from(prompt), { ...greedy, maxTokens, numLogprobs });
+        native.submit(id, Int32Array.from(prompt), {
+          ...greedy,
+          maxTokens,
+          numLogprobs,
+          ...more,
+          seed: BigInt(i),
+        });
       }
     });
   }

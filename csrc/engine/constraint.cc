@@ -7,11 +7,13 @@
 
 namespace hotpath {
 
-Constraint::Constraint(std::shared_ptr<const grammar::CompiledGrammar> grammar, std::string start)
+Constraint::Constraint(std::shared_ptr<const grammar::CompiledGrammar> grammar, std::string start,
+                       bool jump_forward)
     : matcher_(std::move(grammar), 0),
       start_(std::move(start)),
       longest_border_(start_.size(), 0),
       active_(start_.empty()),
+      jump_forward_(jump_forward),
       words_(matcher_.grammar().vocabulary().mask_words()) {
   for (uint32_t i = 1, k = 0; i < start_.size(); ++i) {
     while (k > 0 && start_[i] != start_[k]) k = longest_border_[k - 1];
@@ -53,9 +55,31 @@ bool Constraint::is_finished() const {
          (matcher_.is_terminated() || (matcher_.is_complete() && !matcher_.can_continue()));
 }
 
+bool Constraint::find_forced() {
+  forced_.clear();
+  if (const int32_t token = matcher_.forced_token(); token >= 0) {
+    forced_.push_back(token);
+    return true;
+  }
+  const std::string bytes = matcher_.forced_bytes();
+  const grammar::Vocabulary& vocabulary = matcher_.grammar().vocabulary();
+  for (std::string_view rest = bytes; !rest.empty();) {
+    const int32_t token = vocabulary.longest_prefix_of(rest);
+    if (token < 0) break;
+    forced_.push_back(token);
+    rest.remove_prefix(vocabulary.bytes(token).size());
+  }
+  if (!forced_.empty()) forced_.pop_back();
+  return !forced_.empty();
+}
+
 void Constraint::fill() noexcept {
   Mask state = Mask::kReady;
   try {
+    if (jump_forward_ && find_forced()) {
+      state_.store(Mask::kForced, std::memory_order_release);
+      return;
+    }
     matcher_.fill_mask(words_);
     if (std::ranges::all_of(words_, [](uint32_t word) { return word == 0; })) {
       failure_ = "the constraint cannot be met: no token of the vocabulary can come next";

@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,8 +22,10 @@ namespace hotpath {
 class Constraint {
  public:
   // start: the grammar governs what comes after the first occurrence of this text among the
-  // generated tokens (the end of reasoning); empty: everything.
-  Constraint(std::shared_ptr<const grammar::CompiledGrammar> grammar, std::string start);
+  // generated tokens (the end of reasoning); empty: everything. jump_forward: text that the grammar
+  // leaves no choice about is not drawn; see forced().
+  Constraint(std::shared_ptr<const grammar::CompiledGrammar> grammar, std::string start,
+             bool jump_forward);
 
   // A token was generated. Throws Error: it is none that the grammar allows, which no draw under
   // the mask is.
@@ -32,14 +35,18 @@ class Constraint {
   // The grammar governs the next token.
   bool is_active() const { return active_; }
 
-  enum class Mask { kStale, kFilling, kReady, kFailed };
+  enum class Mask { kStale, kFilling, kReady, kForced, kFailed };
   Mask mask_state() const { return state_.load(std::memory_order_acquire); }
   const uint32_t* mask() const { return words_.data(); }  // while kReady
   const std::string& failure() const { return failure_; }  // while kFailed
+  // While kForced: tokens that come next whatever the logits say. Of forced text the last token is
+  // not among them: a longer one that goes on behind it may be what the model would have written.
+  std::span<const int32_t> forced() const { return forced_; }
 
  private:
   friend class MaskFiller;
   void fill() noexcept;
+  bool find_forced();
   void follow(char byte);
 
   grammar::Matcher matcher_;
@@ -47,6 +54,8 @@ class Constraint {
   std::vector<uint32_t> longest_border_;  // of start_, for matching it (Knuth, Morris, Pratt)
   uint32_t matched_ = 0;                  // bytes of start_ that the text so far ends with
   bool active_;
+  const bool jump_forward_;
+  std::vector<int32_t> forced_;
   std::vector<uint32_t> words_;
   std::string failure_;
   std::atomic<Mask> state_{Mask::kStale};

@@ -66,7 +66,8 @@ class EngineThread final : public Engine {
                 .max_model_len = options.max_model_len,
                 .block_size = options.block_size,
                 .num_blocks = kv_.num_blocks(),
-                .experts_captured = kv_.experts_per_token() > 0},
+                .experts_captured = kv_.experts_per_token() > 0,
+                .jump_forward = options.jump_forward},
         mask_patience_(options.mask_patience_us) {
     if (options.kv_cache_bytes == 0) check_fits(options);
     for (int i = 0; i < (ops_->asynchronous() ? 2 : 1); ++i) {
@@ -291,6 +292,11 @@ class EngineThread final : public Engine {
       switch (seq.constraint->mask_state()) {
         case Constraint::Mask::kReady:
           break;
+        case Constraint::Mask::kForced:
+          flight.late[i] = 1;
+          seq.tokens.pop_back();
+          append_forced(seq);
+          break;
         case Constraint::Mask::kFailed:
           end_with_error(seq, "invalid_request", seq.constraint->failure());
           break;
@@ -300,6 +306,17 @@ class EngineThread final : public Engine {
           seq.tokens.pop_back();
           --seq.cached_len;
       }
+    }
+  }
+
+  // Tokens that need no draw; the next step computes them, several at once.
+  void append_forced(Sequence& seq) {
+    const std::vector<int32_t> forced(seq.constraint->forced().begin(),
+                                      seq.constraint->forced().end());
+    for (const int32_t token : forced) {
+      seq.tokens.push_back(token);
+      complete_token(seq, seq.len() - 1, {});
+      if (seq.ended) return;
     }
   }
 
@@ -349,15 +366,16 @@ class EngineThread final : public Engine {
            .logprobs = results.first(chunk.num_scores),
            .num_top = seq.params.num_prompt_logprobs});
     if (draws)
-      complete_draw(seq, chunk.drawn_index, results.last(1));
+      complete_token(seq, chunk.drawn_index, results.last(1));
     else if (seq.params.max_tokens == 0 && chunk.begin + chunk.len == seq.len())  // only the prompt was asked for
       end(seq, Finish::kLength, {}, {});
   }
 
-  void complete_draw(Sequence& seq, int32_t index, std::span<const SampleResult> drawn) {
-    seq.sampler.append(drawn[0].token);
-    ++stats_.generated_tokens;
+  // The generated token at tokens[index] is known. drawn: with its logprobs, or empty.
+  void complete_token(Sequence& seq, int32_t index, std::span<const SampleResult> drawn) {
     const std::span<const int32_t> token(&seq.tokens[index], 1);
+    seq.sampler.append(token[0]);
+    ++stats_.generated_tokens;
     if (seq.params.num_logprobs < 0) drawn = {};
     Finish finish = seq.finish_at(index);
     if (seq.constraint) {

@@ -22,6 +22,9 @@ struct EngineOptions {
   std::string kv_cache_dtype = "f32";  // "f32" | "f16" | "bf16"
   bool prefix_caching = true;
   bool capture_routed_experts = false;  // keep the experts of every cached position
+  // Text that a grammar leaves no choice about is put into the answer without drawing it, cut into
+  // the longest tokens; not where logprobs are asked for.
+  bool jump_forward = false;
   // How long a step's draws wait for a mask, in microseconds: a sequence whose mask takes longer is
   // drawn in a later step, and the others are not kept.
   int mask_patience_us = 1000;

@@ -58,13 +58,15 @@ const Step* Scheduler::schedule() {
   return current_;
 }
 
-// Victims come from the end of running_, so never one that is in the step already.
+// Victims come from the end of running_, so never one that is in the step already. Sequences with
+// several tokens to compute only get their blocks here: those have them that were just admitted,
+// not those that jumped forward.
 void Scheduler::schedule_decodes() {
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& seq = *running_[i];
-    if (seq.remaining() != 1 || seq.is_full()) continue;
+    if (seq.remaining() < 1 || seq.is_full()) continue;
     while (seq.running && !grow(seq)) preempt(*running_.back());
-    if (seq.running) add_chunk(seq);
+    if (seq.running && seq.remaining() == 1) add_chunk(seq);
   }
 }
 
@@ -160,11 +162,12 @@ bool Scheduler::try_admit(Sequence& seq) {
   return true;
 }
 
-// The block of the newest token. False when there is none to be had.
+// The blocks of the newest tokens. False when there are none to be had.
 bool Scheduler::grow(Sequence& seq) {
-  if (static_cast<int32_t>(seq.block_table.size()) >= blocks_for(seq.len())) return true;
-  if (num_available() == 0) return false;
-  seq.block_table.push_back(take_block());
+  while (static_cast<int32_t>(seq.block_table.size()) < blocks_for(seq.len())) {
+    if (num_available() == 0) return false;
+    seq.block_table.push_back(take_block());
+  }
   return true;
 }
 

@@ -60,7 +60,9 @@ Sequence::Sequence(Request r, const Limits& limits)
       tokens(std::move(r.prompt)),
       sampler(params),
       constraint(r.grammar ? std::make_shared<Constraint>(std::move(r.grammar),
-                                                          std::move(r.grammar_start))
+                                                          std::move(r.grammar_start),
+                                                          limits.jump_forward &&
+                                                              params.num_logprobs < 0)
                            : nullptr),
       next_score(params.num_prompt_logprobs >= 0 ? 1 : prompt_len) {
   tokens.reserve(std::min(max_len, prompt_len + kReservedTokens));

@@ -29,6 +29,7 @@ struct Sequence {
     int block_size = 0;
     int num_blocks = 0;
     bool experts_captured = false;
+    bool jump_forward = false;
   };
   Sequence(Request request, const Limits& limits);
 

@@ -81,6 +81,16 @@ Vocabulary::Vocabulary(std::string bytes, std::vector<uint32_t> offsets,
 
 Vocabulary::~Vocabulary() = default;
 
+int32_t Vocabulary::longest_prefix_of(std::string_view text) const {
+  for (size_t length = std::min<size_t>(text.size(), longest_); length > 0; --length) {
+    const std::string_view wanted = text.substr(0, length);
+    const auto at = std::ranges::lower_bound(by_rank_, wanted, {},
+                                             [this](int32_t id) { return bytes(id); });
+    if (at != by_rank_.end() && bytes(*at) == wanted) return *at;
+  }
+  return -1;
+}
+
 void Vocabulary::build_trie() {
   std::ranges::sort(by_rank_, [&](int32_t a, int32_t b) {
     const int order = this->bytes(a).compare(this->bytes(b));

@@ -36,6 +36,8 @@ class Vocabulary {
   std::string_view bytes(int32_t id) const {
     return {bytes_.data() + offsets_[id], offsets_[id + 1] - offsets_[id]};
   }
+  // The longest token whose bytes a text begins with; -1: none.
+  int32_t longest_prefix_of(std::string_view text) const;
   bool matched_by_bytes(int32_t id) const { return by_bytes_[id] != 0; }
   bool is_stop(int32_t id) const { return is_stop_[id] != 0; }
   std::span<const int32_t> stop_ids() const { return stop_ids_; }

@@ -298,6 +298,8 @@ LoadOptions read_options(const Field& field) {
   engine.kv_cache_dtype = field.at("kvCacheDtype").one_of({"f32", "f16", "bf16"});
   engine.prefix_caching = field.at("prefixCaching").boolean();
   engine.capture_routed_experts = field.at("captureRoutedExperts").boolean();
+  if (const Field jump = field.at("jumpForward"); !jump.is_undefined())
+    engine.jump_forward = jump.boolean();
   const Field dummy = field.at("dummyWeights");
   if (dummy.is_undefined()) dummy.mismatch("null or { dtype, seed }");
   if (!dummy.is_null()) {

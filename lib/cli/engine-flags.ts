@@ -105,6 +105,10 @@ export const engineFlags = {
     about: "generation_config.json's defaults, or OpenAI's",
     standard: 'model',
   },
+  jumpForward: {
+    value: 'boolean',
+    about: 'constrained answers skip steps where there is no choice',
+  },
   jsonWhitespace: {
     value: ['line', 'any'],
     about: 'whitespace of constrained JSON: as on one line, or anywhere',

@@ -90,6 +90,7 @@ export async function loadParts(
         blockSize,
         prefixCaching: options.prefixCaching ?? true,
         captureRoutedExperts: options.captureRoutedExperts ?? false,
+        jumpForward: options.jumpForward ?? false,
         activationDtype: options.computeDtype ?? 'auto',
         vocabulary: text && nativeVocabulary(text.tokenizer, spec.vocabSize, eosTokenIds),
         dummyWeights: loadFormat === 'dummy' ? { dtype, seed: 0 } : null,

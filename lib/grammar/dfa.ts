@@ -201,6 +201,75 @@ const maxRounds = 200_000;
 
 /** With equal states merged, unless that takes long. */
 export function minimised(dfa: Dfa): Dfa {
+  return mergedFromEnd(dfa) ?? mergedInRounds(dfa);
+}
+
+/** In one pass from the ends on; null where states lead back to others than themselves. */
+function mergedFromEnd(dfa: Dfa): Dfa | null {
+  const order = fromEnd(dfa);
+  if (order === null) return null;
+  spend(dfa.length);
+  const same: number[] = [];
+  const known = new Map<string, number>();
+  const keyOf = (state: number, self: number) => {
+    const edges = dfa[state]!.edges.map(([low, high, to]): Edge => {
+      const target = to === state ? -1 : same[to]!;
+      return [low, high, target === self ? -1 : target];
+    });
+    return `${dfa[state]!.accept}:${joined(edges).join(';')}`;
+  };
+  for (const state of order) {
+    // A state may be the same as one that it leads to, where that leads to itself.
+    const targets = new Set(dfa[state]!.edges.map(([, , to]) => (to === state ? -1 : same[to]!)));
+    const loop = [...targets].find(
+      (to) =>
+        to >= 0 && dfa[to]!.edges.some(([, , t]) => t === to) && known.get(keyOf(state, to)) === to,
+    );
+    const key = keyOf(state, -1);
+    same[state] = loop ?? known.get(key) ?? state;
+    if (same[state] === state) known.set(key, state);
+  }
+  const ids = new Map([[same[0]!, 0]]);
+  const out: DfaState[] = [];
+  for (const state of ids.keys()) {
+    const edges = dfa[state]!.edges.map(([low, high, to]): Edge => {
+      const target = same[to]!;
+      if (!ids.has(target)) ids.set(target, ids.size);
+      return [low, high, ids.get(target)!];
+    });
+    out.push({ accept: dfa[state]!.accept, edges: joined(edges) });
+  }
+  return out;
+}
+
+/** Every state behind those that it leads to. */
+function fromEnd(dfa: Dfa): number[] | null {
+  const order: number[] = [];
+  const place = new Map([[0, 0]]);
+  const done = new Set<number>();
+  const stack = [0];
+  while (stack.length > 0) {
+    const state = stack.at(-1)!;
+    const { edges } = dfa[state]!;
+    const at = place.get(state)!;
+    if (at === edges.length) {
+      done.add(state);
+      order.push(state);
+      stack.pop();
+      continue;
+    }
+    place.set(state, at + 1);
+    const to = edges[at]![2];
+    if (to === state || done.has(to)) continue;
+    if (place.has(to)) return null;
+    place.set(to, 0);
+    stack.push(to);
+  }
+  return order;
+}
+
+function mergedInRounds(dfa: Dfa): Dfa {
+  const edges = dfa.reduce((sum, state) => sum + state.edges.length, dfa.length);
   let group: number[] = dfa.map(({ accept }) => (accept ? 1 : 0));
   for (let count = new Set(group).size, work = 0; ; ) {
     const ids = new Map<string, number>();
@@ -213,8 +282,8 @@ export function minimised(dfa: Dfa): Dfa {
     group = next;
     if (ids.size === count) break;
     count = ids.size;
-    work += dfa.length;
-    spend(dfa.length);
+    work += edges;
+    spend(edges);
     if (work > maxRounds) return dfa;
   }
   // Groups are numbered as they are met: the start's is 0.

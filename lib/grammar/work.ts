@@ -4,8 +4,8 @@
  */
 import { invalidRequest } from '../errors.js';
 
-/** In states of automata, their edges, and pairs of alternatives: about two seconds. */
-export const maxWork = 1_000_000;
+/** In states of automata, their edges, and pairs of alternatives: a second or two. */
+export const maxWork = 400_000;
 
 let left = maxWork;
 let field = '';

@@ -17,6 +17,7 @@ import {
   repeat,
   sequence,
 } from './source.js';
+import { spend } from './work.js';
 
 /** How one code point of a set is written. */
 export type Spelling = (source: GrammarSource, set: CodePoints) => string;
@@ -138,6 +139,7 @@ export function writeDfa(
     return name;
   };
   const body = (state: number, depth: number): string => {
+    spend(1 + 2 * targets[state]!.size);
     const parts: string[] = [];
     let loop: string | null = null;
     for (const [to, set] of targets[state]!) {

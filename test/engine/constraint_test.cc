@@ -203,6 +203,55 @@ TEST(constraint_begins_after_its_start) {
   client.drain();
 }
 
+// Forced text takes no draws and fewer steps; what is free is drawn as ever, also with little room
+// and late masks.
+TEST(constraint_jumps_forward_over_forced_text) {
+  const auto cache = make_cache();
+  const auto grammar =
+      cache->get("root ::= (\"abcdefghijklmnop\" [0-9] \"qrstuvwxyzabcdef\" [a-c]){3}");
+  int64_t usual = 0;
+  for (const bool jump : {false, true})
+    for (const int blocks : {200, 60})
+      for (const int patience : {1'000'000, 0}) {
+        EngineOptions options = small_engine(blocks);
+        options.jump_forward = jump;
+        options.mask_patience_us = patience;
+        Client client(options);
+        std::vector<int64_t> ids;
+        for (uint64_t seed = 0; seed < 5; ++seed)
+          ids.push_back(client.submit(make_prompt(9, seed), free_draws(seed, 130),
+                                      [&](Request& r) { r.grammar = grammar; }));
+        const SamplingParams plain = free_draws(31, 40);
+        const int64_t other = client.submit(make_prompt(7, 33), plain);
+        for (const int64_t id : ids) {
+          const Outcome o = client.wait(id);
+          expect_matches(o, *grammar, text_of(o), concat("jump ", jump, " blocks ", blocks));
+          EXPECT_EQ(o.finish, 1);
+          EXPECT_EQ(text_of(o).size(), 102u);
+        }
+        expect_equal(client.wait(other), expected(make_prompt(7, 33), plain, 800), plain, "other");
+        const int64_t steps = client.engine().stats().steps;
+        if (!jump && blocks == 200 && patience > 0) usual = steps;
+        if (jump && blocks == 200 && patience > 0)
+          EXPECT(steps * 2 < usual, "expected far fewer steps than ", usual, ", took ", steps);
+        client.drain();
+      }
+  // A jump that reaches max_tokens ends there; logprobs are of draws, so with them nothing jumps.
+  EngineOptions options = small_engine(60);
+  options.jump_forward = true;
+  Client client(options);
+  Outcome o = client.wait(client.submit(make_prompt(9, 1), free_draws(1, 5),
+                                        [&](Request& r) { r.grammar = grammar; }));
+  EXPECT_EQ(o.finish, 2);
+  EXPECT_EQ(o.tokens.size(), 5u);
+  SamplingParams scored = free_draws(1, 30);
+  scored.num_logprobs = 0;
+  o = client.wait(client.submit(make_prompt(9, 1), scored,
+                                [&](Request& r) { r.grammar = grammar; }));
+  EXPECT_EQ(o.logprobs.size(), o.tokens.size());
+  client.drain();
+}
+
 TEST(constraint_that_no_token_can_meet_ends_that_request_only) {
   const auto cache = make_cache();
   Client client(small_engine(60));

@@ -74,6 +74,7 @@ export class NativeModel {
         activationDtype: dtype,
         prefixCaching: true,
         captureRoutedExperts: model.topK > 0,
+        jumpForward: false,
         vocabulary: null,
         dummyWeights: null,
       },

@@ -237,6 +237,11 @@ describe('hostile schemas are bounded', () => {
       }),
       null,
     ],
+    [
+      'many properties, and others',
+      () => ({ type: 'object', properties: many(500, () => ({ type: 'string' })) }),
+      null,
+    ],
     ['a large enum', () => ({ enum: Array.from({ length: 5000 }, (_, i) => `value ${i}`) }), null],
     [
       'a huge enum',
@@ -271,11 +276,11 @@ describe('hostile schemas are bounded', () => {
       'many patterns that explode',
       () => ({
         type: 'object',
-        properties: many(3000, (i) => ({ pattern: `(a|b)*a(a|b){12}${i}`, maxLength: 30 })),
+        properties: many(3000, (i) => ({ pattern: `(a|b)*a(a|b){6}${i}`, maxLength: 30 })),
       }),
-      /takes too much work/,
+      /too much work|too large/,
     ],
-    ['tiny multiples', () => ({ type: 'number', multipleOf: 1e-300 }), /states/],
+    ['tiny multiples', () => ({ type: 'number', multipleOf: 1e-300 }), /states|too much work/],
     ['huge bounds', () => ({ type: 'number', minimum: -1e308, maximum: 1e308 }), null],
     ['tiny bounds', () => ({ type: 'number', exclusiveMinimum: 0, maximum: 5e-324 }), null],
   ];

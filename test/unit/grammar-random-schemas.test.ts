@@ -150,7 +150,7 @@ describe('random schemas', () => {
     const random = randomNumbers(2026);
     const maker = new Maker(random);
     const seen = { enforced: 0, refused: 0, empty: 0, valid: 0, samples: 0 };
-    for (let i = 0; i < 500; i++) {
+    for (let i = 0; i < 250; i++) {
       const schema = maker.root();
       const validate = ajv.compile(schema);
       const values = Array.from({ length: 12 }, () => maker.value(2));
@@ -189,8 +189,8 @@ describe('random schemas', () => {
         ]);
       }
     }
-    expect(seen.enforced).toBeGreaterThan(250);
-    expect(seen.valid).toBeGreaterThan(300);
-    expect(seen.samples).toBeGreaterThan(1000);
+    expect(seen.enforced).toBeGreaterThan(125);
+    expect(seen.valid).toBeGreaterThan(150);
+    expect(seen.samples).toBeGreaterThan(500);
   });
 });

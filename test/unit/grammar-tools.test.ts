@@ -173,6 +173,36 @@ describe('tools', () => {
     ).toBe(true);
   });
 
+  it('keeps the tag that closes a value out of values', () => {
+    const of = (parameters: Record<string, unknown>, strict: boolean) => {
+      const tool = { name: 'f', strict, parameters };
+      const grammar = grammarFor('qwen3-coder', constraintOf('required', true, [tool]));
+      return (value: string) =>
+        grammar.accepts(
+          `<tool_call>\n<function=f>\n<parameter=x>\n${value}\n</parameter>\n</function>\n</tool_call>`,
+        );
+    };
+    const one = (x: unknown) => ({ type: 'object', properties: { x }, required: ['x'] });
+    const texts = [
+      of({}, false),
+      of(one({ type: 'string' }), true),
+      of(one({ type: 'string', maxLength: 40 }), true),
+    ];
+    for (const accepts of texts) {
+      expect(accepts('a </parameter or <parameter>\n')).toBe(true);
+      expect(accepts('a</parameter>b')).toBe(false);
+      expect(accepts('a\n</parameter>b')).toBe(false);
+    }
+    for (const schema of [{ type: 'array', items: { type: 'string' } }, { type: 'array' }]) {
+      const accepts = of(one(schema), true);
+      expect(accepts('["a </parameter", "b"]')).toBe(true);
+      expect(accepts('["a</parameter>"]')).toBe(false);
+    }
+    const object = of(one({ type: 'object', additionalProperties: { type: 'null' } }), true);
+    expect(object('{"a": null}')).toBe(true);
+    expect(object('{"</parameter>": null}')).toBe(false);
+  });
+
   it('takes special tokens for what they are', () => {
     const specialTokens = new Map([
       ['<tool_call>', 3],

@@ -102,6 +102,7 @@ test('defaults', async () => {
     activationDtype: 'auto',
     prefixCaching: true,
     captureRoutedExperts: false,
+    jumpForward: false,
     vocabulary: null,
     dummyWeights: { dtype: 'bf16', seed: 0 },
   });

@@ -67,7 +67,9 @@ function writeOther(
   return name === never ? never : sequence([quoted(name), writer.colon, writer.inside(expression)]);
 }
 
-function writeName(writer: SchemaWriter, names: StringSet, taken: readonly string[]): string {
+function writeName(writer: SchemaWriter, all: StringSet, taken: readonly string[]): string {
+  const names = writer.writable(all);
+  if (names === null) return never;
   const { source } = writer;
   if (taken.length === 0)
     return isEveryString(names)

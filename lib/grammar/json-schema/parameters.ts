@@ -3,7 +3,7 @@ import { invalidRequest } from '../../errors.js';
 import type { ParameterFrame } from '../../parse/tools/formats.js';
 import { parseRegex, textRegex } from '../regex-tree.js';
 import { choice, type GrammarSource, never, optional, repeat, sequence } from '../source.js';
-import { textUntil } from '../text-until.js';
+import { forbidden, textUntil } from '../text-until.js';
 import { plainSpelling } from '../write.js';
 import { SchemaDocument, type SchemaNode, type SchemaObject } from './document.js';
 import { Expander } from './expand.js';
@@ -32,7 +32,12 @@ export function parametersExpression(
 ): string {
   try {
     const expander = new Expander(new SchemaDocument(schema));
-    const writer = new SchemaWriter(source, expander, options.anyWhitespace ?? false);
+    const writer = new SchemaWriter(
+      source,
+      expander,
+      options.anyWhitespace ?? false,
+      closing(frame),
+    );
     const root = expander.of(expander.document.root);
     const objects = expander.alternatives(root).filter((part) => part.type === 'object');
     const written = objects.map((object) => parameters(writer, object, frame));
@@ -61,9 +66,20 @@ export function anyParametersExpression(source: GrammarSource, frame: ParameterF
   return repeat(source.rule('parameter', one), 0, Infinity);
 }
 
-/** With what ends it. */
+/** With what ends it. The tag that closes a value ends it wherever it stands. */
 function freeText(source: GrammarSource, { afterValue }: ParameterFrame): string {
-  return textUntil(source, [{ text: afterValue, next: '""' }], false);
+  const tag = afterValue.trim();
+  const length = afterValue.indexOf(tag) + tag.length;
+  const next = source.literal(afterValue.slice(length));
+  const triggers = [{ text: afterValue.slice(0, length), next }];
+  if (length > tag.length) triggers.push({ text: tag, next: forbidden });
+  return textUntil(source, triggers, false);
+}
+
+/** What no value may hold. */
+function closing({ afterValue }: ParameterFrame): StringPattern {
+  const tag = afterValue.trim();
+  return { key: tag, tree: textRegex(tag), search: true, not: true };
 }
 
 function parameters(writer: SchemaWriter, object: ObjectValue, frame: ParameterFrame): string {
@@ -123,9 +139,10 @@ function valueText(
       parts.push(freeText(source, frame));
       continue;
     }
-    const close = frame.afterValue.trim();
-    const closing: StringPattern = { key: close, tree: textRegex(close), search: true, not: true };
-    const set = intersectStrings(part.set, { ...anyString, patterns: [...notText, closing] });
+    const set = intersectStrings(part.set, {
+      ...anyString,
+      patterns: [...notText, closing(frame)],
+    });
     if (set) parts.push(sequence([writeStrings(source, set, plainSpelling), end]));
   }
   return choice(parts);

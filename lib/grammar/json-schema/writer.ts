@@ -7,7 +7,14 @@ import { fault, SchemaFault, type SchemaNode } from './document.js';
 import type { Expander } from './expand.js';
 import { writeAnyNumber, writeNumbers } from './numbers.js';
 import { writeObject } from './objects.js';
-import { isEveryString, writeStrings } from './strings.js';
+import {
+  anyString,
+  intersectStrings,
+  isEveryString,
+  type StringPattern,
+  type StringSet,
+  writeStrings,
+} from './strings.js';
 import type { Alternative, ArrayValue, Conjunction, ObjectValue } from './values.js';
 
 /** Values nested deeper are written later, not inside of each other. */
@@ -22,11 +29,15 @@ export class SchemaWriter {
   readonly #open = new Set<number>();
   readonly #later: Conjunction[] = [];
 
-  /** @param anyWhitespace as JSON allows; else a space behind each comma and colon, or none */
+  /**
+   * @param anyWhitespace as JSON allows; else a space behind each comma and colon, or none
+   * @param exclude what no string may hold, as the text around the JSON would end there
+   */
   constructor(
     readonly source: GrammarSource,
     readonly expander: Expander,
     readonly anyWhitespace: boolean,
+    private readonly exclude: StringPattern | null = null,
   ) {}
 
   /** The expression for one value, with every rule that it needs. @throws SchemaFault */
@@ -90,10 +101,11 @@ export class SchemaWriter {
           return '"null"';
         case 'boolean':
           return choice(part.values.map((value) => `"${value}"`));
-        case 'string':
-          return isEveryString(part.set)
-            ? this.anyString()
-            : quoted(writeStrings(this.source, part.set, jsonSpelling));
+        case 'string': {
+          if (isEveryString(part.set)) return this.anyString();
+          const set = this.writable(part.set);
+          return set ? quoted(writeStrings(this.source, set, jsonSpelling)) : never;
+        }
         case 'number':
           return writeNumbers(this.source, part.set);
         case 'array':
@@ -159,9 +171,18 @@ export class SchemaWriter {
   }
 
   anyString(): string {
-    return this.source.shared('json_string', () =>
-      quoted(repeat(jsonCharacter(this.source), 0, Infinity)),
-    );
+    const { source, exclude } = this;
+    if (exclude)
+      return source.shared(`json_string ${exclude.key}`, () =>
+        quoted(writeStrings(source, { ...anyString, patterns: [exclude] }, jsonSpelling)),
+      );
+    return source.shared('json_string', () => quoted(repeat(jsonCharacter(source), 0, Infinity)));
+  }
+
+  /** Null where nothing is left. */
+  writable(set: StringSet): StringSet | null {
+    const { exclude } = this;
+    return exclude ? intersectStrings(set, { ...anyString, patterns: [exclude] }) : set;
   }
 
   anyArray(): string {
