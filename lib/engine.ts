@@ -8,7 +8,7 @@ import { InFlight, type Ticket } from './in-flight.js';
 import type { LoadOptions } from './options.js';
 import { refuseAdapters } from './request/adapter.js';
 import { parseChat, parseTemplateFields } from './request/chat.js';
-import { checkedText, noConstraint, parseConstraint } from './request/check.js';
+import { checkedText, noConstraint, parseConstraint, readable } from './request/check.js';
 import { parseCompletion, parseDetokenize, parseTokenize } from './request/completions.js';
 import { type CommonFields, checkVocabulary } from './request/fields.js';
 import { answerGrammar, compileGrammar } from './request/grammar.js';
@@ -41,6 +41,8 @@ import type {
 export interface RequestOptions {
   /** Aborts the request; the call (or the loop over its chunks) then rejects with the signal's reason. */
   signal?: AbortSignal;
+  /** @internal Further names of the model: what follows a colon in them is no adapter. */
+  modelNames?: readonly string[];
 }
 
 /** A device that this machine has, or that the addon was built for. */
@@ -198,7 +200,8 @@ export class Engine implements AsyncDisposable {
     if (grammar === null) throw noConstraint();
     const compiled = await compileGrammar(this.#parts.native, grammar);
     try {
-      return compiled.check(checked);
+      const { expected, ...result } = compiled.check(checked);
+      return { ...result, expected: expected.map((each) => readable(each, model.tokenizer)) };
     } catch (error) {
       throw fromNative(error);
     }
@@ -251,7 +254,7 @@ export class Engine implements AsyncDisposable {
     signal?.throwIfAborted();
     this.#checkOpen();
     const { fields, plan } = read();
-    refuseAdapters(fields, this.#parts.servedName);
+    refuseAdapters(fields, [this.#parts.servedName, ...(options?.modelNames ?? [])]);
     const ticket = this.#inFlight.enter(fields.rid);
     try {
       return await this.#submit(ticket, plan, signal);
@@ -288,6 +291,9 @@ export class Engine implements AsyncDisposable {
       params.grammar = compiled;
       params.grammarStart = grammar.startAfter ?? '';
     }
+    const limit = plans[0]?.message?.thinkingLimit;
+    if (limit && grammar.withoutThinking)
+      limit.grammar = await compileGrammar(this.#parts.native, grammar.withoutThinking());
   }
 
   #text(param: string): TextModel {

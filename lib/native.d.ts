@@ -135,6 +135,8 @@ export interface NativeSamplingParams {
   cacheSalt: bigint;
   /** Nonzero: members with equal prompts wait for the first one's prefill and then share its blocks. */
   shareGroup: number;
+  /** How many of the prompt's last tokens count as generated ones for the penalties. */
+  countedTokens: number;
   /** What may be generated; null: anything. Where its text is complete and nothing can follow, the request ends: stop. */
   grammar: NativeGrammar | null;
   /** The grammar governs what is generated behind this text; empty: everything. */

@@ -2,7 +2,7 @@
  * Ends reasoning that has used up its tokens: the native request is given up and another one goes on from prompt,
  * generated tokens and the text that closes the block. The prefix cache has nearly all of it.
  */
-import type { NativeSamplingParams } from './native.js';
+import type { NativeGrammar, NativeSamplingParams } from './native.js';
 import { holdBackFrom } from './parse/holdback.js';
 
 /** Longer than any tag. */
@@ -17,6 +17,8 @@ export interface ThinkingLimit {
   opening: string | null;
   /** The tag that ends the block; null where none does. */
   ending: string | null;
+  /** What holds behind the block, where the request's own grammar begins before it. Default: that one. */
+  grammar?: NativeGrammar;
 }
 
 /** What native code is asked for. */
@@ -36,10 +38,12 @@ export class ThinkingBudget {
   #closed = false;
   #opening: string | null;
   readonly #endings: readonly string[];
+  readonly #grammar: NativeGrammar | undefined;
   /** The text so far, while it may be the beginning of the opening tag; then its end. */
   #text = '';
 
-  constructor({ tokens, closeIds, opening, ending }: ThinkingLimit) {
+  constructor({ tokens, closeIds, opening, ending, grammar }: ThinkingLimit) {
+    this.#grammar = grammar;
     this.#limit = tokens;
     this.closeIds = closeIds;
     this.#opening = opening;
@@ -99,6 +103,8 @@ export class ThinkingBudget {
         maxTokens: params.maxTokens - added,
         minTokens: Math.max(0, params.minTokens - added),
         numPromptLogprobs: -1,
+        ...(this.#grammar && { grammar: this.#grammar }),
+        countedTokens: added,
         grammarStart: '', // the closing text is part of the prompt now
         shareGroup: 0,
       },

@@ -32,6 +32,7 @@ const greedy: Omit<NativeSamplingParams, 'maxTokens'> = {
   priority: 0,
   cacheSalt: 0n,
   shareGroup: 0,
+  countedTokens: 0,
   grammar: null,
   grammarStart: '',
 };

@@ -102,7 +102,10 @@ void BatchBuilder::add_rows(const Chunk& c, bool late) {
   SampleRow row = seq.sampler.row(seq.params, c.drawn_index - seq.prompt_len);
   row.slot = seq.slot;
   row.pending = seq.tokens[c.drawn_index - 1] == Sequence::kUnknown;
-  if (seq.constraint && seq.constraint->is_active()) row.bitmask = seq.constraint->mask();
+  if (seq.constraint && seq.constraint->is_active())
+    row.bitmask = seq.constraint->mask();
+  else if (seq.constraint && row.suppressed.empty())
+    row.suppressed = seq.constraint->stop_ids();  // the answer has not begun: it cannot end
   rows_.push_back(row);
 }
 

@@ -7,6 +7,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -32,8 +33,13 @@ class Constraint {
   void append(int32_t token);
   // The text is complete and nothing can follow it.
   bool is_finished() const;
+  // What may end a text of the vocabulary.
+  std::span<const int32_t> stop_ids() const { return grammar_->vocabulary().stop_ids(); }
   // The grammar governs the next token.
   bool is_active() const { return active_; }
+
+  // The last mask took long, or none was ever filled: nobody should wait for the next.
+  bool is_slow() const { return slow_; }
 
   enum class Mask { kStale, kFilling, kReady, kForced, kFailed };
   Mask mask_state() const { return state_.load(std::memory_order_acquire); }
@@ -49,7 +55,11 @@ class Constraint {
   bool find_forced();
   void follow(char byte);
 
-  grammar::Matcher matcher_;
+  // Made by the first fill or append, not where requests are submitted: it may take a while.
+  grammar::Matcher& matcher();
+
+  const std::shared_ptr<const grammar::CompiledGrammar> grammar_;
+  std::optional<grammar::Matcher> matcher_;
   const std::string start_;
   std::vector<uint32_t> longest_border_;  // of start_, for matching it (Knuth, Morris, Pratt)
   uint32_t matched_ = 0;                  // bytes of start_ that the text so far ends with
@@ -58,32 +68,34 @@ class Constraint {
   std::vector<int32_t> forced_;
   std::vector<uint32_t> words_;
   std::string failure_;
+  std::atomic<bool> slow_{true};
   std::atomic<Mask> state_{Mask::kStale};
 };
 
 // Threads that fill masks while the device computes the step.
 class MaskFiller {
  public:
-  explicit MaskFiller(int num_threads) : num_threads_(num_threads) {}
+  explicit MaskFiller(int num_threads);
   ~MaskFiller();
   MaskFiller(const MaskFiller&) = delete;
   MaskFiller& operator=(const MaskFiller&) = delete;
 
   // Starts filling a mask that is stale; otherwise nothing.
   void request(const std::shared_ptr<Constraint>& constraint);
-  // Until none of these is being filled or the time is up.
+  // Until some mask has been filled or the time is up.
+  void wait_any(std::chrono::microseconds at_most);
+  // Until none of these is being filled or the time is up. The caller helps with what is quick.
   void wait(const std::vector<std::shared_ptr<Constraint>>& constraints,
             std::chrono::microseconds at_most);
 
  private:
   void work();
 
-  const int num_threads_;
   std::mutex mutex_;
   std::condition_variable wake_, filled_;
   std::deque<std::shared_ptr<Constraint>> queue_;
   bool stop_ = false;
-  std::vector<std::thread> threads_;  // started with the first request
+  std::vector<std::thread> threads_;
 };
 
 }  // namespace hotpath

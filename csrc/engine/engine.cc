@@ -204,6 +204,8 @@ class EngineThread final : public Engine {
           next = inflight == &flights_.front() ? &flights_.back() : &flights_.front();
           launch(*next, *step, inflight);
         }
+        if (!next && !inflight && scheduler_.has_work())
+          masks_.wait_any(mask_patience_ + std::chrono::milliseconds(1));
         // Where launching only enqueues, the step before is completed while this one is computed.
         if (inflight) complete(*inflight);
         inflight = next;

@@ -23,7 +23,7 @@ struct EngineOptions {
   bool prefix_caching = true;
   bool capture_routed_experts = false;  // keep the experts of every cached position
   // Text that a grammar leaves no choice about is put into the answer without drawing it, cut into
-  // the longest tokens; not where logprobs are asked for.
+  // the longest tokens; not where logprobs, experts or min_tokens are asked for.
   bool jump_forward = false;
   // How long a step's draws wait for a mask, in microseconds: a sequence whose mask takes longer is
   // drawn in a later step, and the others are not kept.
@@ -37,6 +37,8 @@ struct Request {
   int32_t priority = 0;     // larger first; equal: first come, first served
   uint64_t cache_salt = 0;  // prefixes are shared between equal salts only
   int64_t share_group = 0;  // nonzero: members with equal prompts wait for the first one's prefill
+  // How many of the prompt's last tokens count as generated ones for the penalties.
+  int32_t num_counted = 0;
   // Null: none. Its vocabulary has as many tokens as the model's logits.
   std::shared_ptr<const grammar::CompiledGrammar> grammar;
   // The grammar governs what is generated after this text; empty: all of it.

@@ -51,7 +51,7 @@ const Step* Scheduler::schedule() {
   schedule_decodes();
   schedule_prefills();
   admit_waiting();
-  if (current_->num_tokens == 0 && num_in_flight_ > 0) return nullptr;
+  if (current_->num_tokens == 0 && (num_in_flight_ > 0 || num_late_ > 0)) return nullptr;
   check(current_->num_tokens > 0, "scheduler: nothing fits in a step, with ", num_running(),
         " sequences running, ", num_waiting(), " waiting, ", num_available(), " of ",
         pool_.num_blocks(), " blocks available");
@@ -62,8 +62,13 @@ const Step* Scheduler::schedule() {
 // several tokens to compute only get their blocks here: those have them that were just admitted,
 // not those that jumped forward.
 void Scheduler::schedule_decodes() {
+  num_late_ = 0;
   for (size_t i = 0; i < running_.size(); ++i) {
     Sequence& seq = *running_[i];
+    if (seq.constraint && seq.constraint->mask_state() == Constraint::Mask::kFilling) {
+      ++num_late_;
+      continue;
+    }
     if (seq.remaining() < 1 || seq.is_full()) continue;
     while (seq.running && !grow(seq)) preempt(*running_.back());
     if (seq.running && seq.remaining() == 1) add_chunk(seq);

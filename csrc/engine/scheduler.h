@@ -44,7 +44,8 @@ class Scheduler {
   Sequence* find(int64_t id);
   bool has_work() const { return !sequences_.empty(); }
 
-  // The next step; null without work, or while all that is left to do waits for steps in flight.
+  // The next step; null without work, or while all that is left to do waits for steps in flight or
+  // for masks: a sequence whose mask was late is not scheduled before it is there.
   // Valid until the call after the next one: two steps may be in flight. Every chunk of it must be
   // answered by launched, then stored.
   const Step* schedule();
@@ -116,6 +117,7 @@ class Scheduler {
   Step steps_[2];
   Step* current_ = &steps_[0];  // the one being scheduled
   int32_t num_in_flight_ = 0;   // chunks
+  int32_t num_late_ = 0;        // sequences left out of the step being scheduled
   std::vector<std::unique_ptr<Sequence>> ended_;  // removed while in flight
   std::vector<int32_t> free_slots_;
   uint64_t num_arrivals_ = 0;

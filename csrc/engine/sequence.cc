@@ -11,6 +11,12 @@ namespace {
 // Room for generated tokens that is set aside at submit; longer ones grow as vectors do.
 constexpr int32_t kReservedTokens = 1024;
 
+// What needs every token's own step cannot go without one: logprobs, and the experts of a position.
+bool may_jump(const SamplingParams& p) {
+  return p.num_logprobs < 0 && p.num_prompt_logprobs < 0 && !p.return_routed_experts &&
+         p.min_tokens == 0;
+}
+
 // Checked before the members are built from it.
 Request checked(Request r, const Sequence::Limits& limits) {
   if (r.id < 1 || r.id > INT32_MAX)
@@ -22,6 +28,9 @@ Request checked(Request r, const Sequence::Limits& limits) {
       fail("invalid_request", "prompt: expected token ids in [0, ", limits.vocab_size,
            "), received ", r.prompt[i], " at index ", i);
   check_sampling_params(r.params, limits.vocab_size);
+  if (r.num_counted < 0 || r.num_counted > static_cast<int64_t>(r.prompt.size()))
+    fail("invalid_request", "num_counted: expected 0 to ", r.prompt.size(),
+         ", the prompt's tokens, received ", r.num_counted);
   if (r.grammar && r.grammar->vocabulary().size() != limits.vocab_size)
     fail("invalid_request", "grammar: expected one for a vocabulary of ", limits.vocab_size,
          " tokens, received one for ", r.grammar->vocabulary().size());
@@ -61,10 +70,10 @@ Sequence::Sequence(Request r, const Limits& limits)
       sampler(params),
       constraint(r.grammar ? std::make_shared<Constraint>(std::move(r.grammar),
                                                           std::move(r.grammar_start),
-                                                          limits.jump_forward &&
-                                                              params.num_logprobs < 0)
+                                                          limits.jump_forward && may_jump(params))
                            : nullptr),
       next_score(params.num_prompt_logprobs >= 0 ? 1 : prompt_len) {
+  for (int32_t i = prompt_len - r.num_counted; i < prompt_len; ++i) sampler.append(tokens[i]);
   tokens.reserve(std::min(max_len, prompt_len + kReservedTokens));
 }
 

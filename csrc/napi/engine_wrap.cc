@@ -130,13 +130,15 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
     backend.num_threads = options.num_threads;
     backend.activation_dtype = options.activation_dtype == "auto" ? weight_dtype(tensors, options)
                                                                   : options.activation_dtype;
+    std::shared_ptr<const grammar::Vocabulary> vocabulary;
     std::shared_ptr<grammar::GrammarCache> grammars;
     if (auto& v = options.vocabulary; !v.offsets.empty()) {
       if (v.offsets.size() != static_cast<size_t>(spec.vocab_size) + 1)
         fail("invalid_request", "options.vocabulary: expected ", spec.vocab_size,
              " tokens, as the model has, received ", v.offsets.size() - 1);
-      grammars = std::make_shared<grammar::GrammarCache>(std::make_shared<grammar::Vocabulary>(
-          std::move(v.bytes), std::move(v.offsets), std::move(v.special), std::move(v.stop_ids)));
+      vocabulary = std::make_shared<const grammar::Vocabulary>(
+          std::move(v.bytes), std::move(v.offsets), std::move(v.special), std::move(v.stop_ids));
+      grammars = std::make_shared<grammar::GrammarCache>(vocabulary);
     }
     auto ops = create_ops(options.device, backend);
     auto model = options.dummy
@@ -147,6 +149,7 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
     std::lock_guard lock(mutex_);
     engine_ = std::move(engine);
     grammars_ = std::move(grammars);
+    vocabulary_ = std::move(vocabulary);
   } catch (...) {
     worker_error_ = js::current_error();
   }
@@ -256,6 +259,8 @@ void EngineWrap::release() {
   state_ = State::kClosed;
   live_.clear();
   delivery_ = {};
+  grammars_.reset();
+  vocabulary_.reset();
   napi_remove_env_cleanup_hook(env_, on_env_cleanup, this);
   on_delivery_.reset();
   on_progress_.reset();
@@ -271,6 +276,8 @@ void EngineWrap::on_env_cleanup(void* data) {
   wrap.on_delivery_.reset();
   wrap.on_progress_.reset();
   wrap.mailbox_.release();
+  wrap.grammars_.reset();
+  wrap.vocabulary_.reset();
 }
 
 void EngineWrap::stop() {
@@ -345,6 +352,8 @@ napi_value EngineWrap::submit(napi_env env, napi_callback_info info) {
                      Field(env, call.args[2], "params"), wrap.vocab_size_, wrap.max_model_len_);
     if (wrap.state_ != State::kRunning)
       fail("engine_closed", "the engine is closed: it takes no more requests");
+    if (request.grammar && &request.grammar->vocabulary() != wrap.vocabulary_.get())
+      fail("invalid_request", "params.grammar: expected one that this engine compiled");
     const auto id = static_cast<int32_t>(request.id);
     if (!wrap.live_.insert(id).second)
       fail("invalid_request", "id: expected one that is not in use, received ", id);

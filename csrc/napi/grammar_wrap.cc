@@ -86,7 +86,12 @@ void settle(napi_env env, napi_status status, void* data) {
   js::report(env, [&] {
     js::HandleScope scope(env);
     if (job->grammar) {
-      js::ok(env, napi_resolve_deferred(env, job->deferred, make_object(env, job->grammar)));
+      try {
+        napi_value object = make_object(env, job->grammar);
+        js::ok(env, napi_resolve_deferred(env, job->deferred, object));
+      } catch (...) {
+        js::ok(env, napi_reject_deferred(env, job->deferred, js::current_exception(env)));
+      }
       return;
     }
     napi_value error = js::error(env, *job->error);

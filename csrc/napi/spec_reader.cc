@@ -375,6 +375,8 @@ Request read_request(const Field& id, const Field& prompt, const Field& params, 
   request.priority = static_cast<int32_t>(params.at("priority").integer(INT32_MIN, INT32_MAX));
   request.cache_salt = params.at("cacheSalt").bits64();
   request.share_group = params.at("shareGroup").integer(0, kMaxSafeInteger);
+  if (const Field counted = params.at("countedTokens"); !counted.is_undefined())
+    request.num_counted = counted.int32(0);
   if (const Field grammar = params.at("grammar"); !grammar.is_undefined()) {
     request.grammar = read_grammar(grammar);
     if (request.grammar) request.grammar_start = params.at("grammarStart").string();

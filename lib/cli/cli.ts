@@ -30,8 +30,8 @@ export class Cli {
   }
 
   /** A command with the flags that all have. */
-  command(usage: string, description: string): Command {
-    return this.program
+  command(usage: string, description: string, parent: Command = this.program): Command {
+    return parent
       .command(usage)
       .description(description)
       .option('--verbose', 'more words; errors with their stack');

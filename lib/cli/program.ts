@@ -7,6 +7,7 @@ import { addBench } from './commands/bench.js';
 import { addChat } from './commands/chat.js';
 import { addComplete } from './commands/complete.js';
 import { addDevices } from './commands/devices.js';
+import { addGrammar } from './commands/grammar.js';
 import { addServe } from './commands/serve.js';
 import { addTokenize } from './commands/tokenize.js';
 import { type Context, exitCodes, UsageError, write } from './context.js';
@@ -21,6 +22,7 @@ const commands = [
   addBatch,
   addBench,
   addTokenize,
+  addGrammar,
   addDevices,
 ] satisfies ((cli: Cli) => void)[];
 
@@ -55,8 +57,13 @@ export async function runCli(args: readonly string[], context: Context): Promise
 
 /** --maxModelLen is --max-model-len, where the command has such a flag. */
 function inKebabCase(args: readonly string[], { program }: Cli): string[] {
-  const command = program.commands.find((each) => each.name() === args[0]);
-  const known = new Set(command?.options.map(({ long }) => long));
+  let command = program;
+  for (const arg of args) {
+    const next = command.commands.find((each) => each.name() === arg);
+    if (next === undefined) break;
+    command = next;
+  }
+  const known = new Set(command.options.map(({ long }) => long));
   const end = args.indexOf('--');
   return args.map((arg, index) => {
     if (end >= 0 && index > end) return arg;

@@ -2,20 +2,16 @@
 import { invalidRequest } from '../errors.js';
 import type { CommonFields } from './fields.js';
 
-/** `model: 'base:adapter'`; null without an adapter. A served name may have colons itself. */
-export function adapterOf(model: string, servedName: string): string | null {
-  if (model === servedName) return null;
-  const rest = model.startsWith(`${servedName}:`)
-    ? model.slice(servedName.length + 1)
-    : model.includes(':')
-      ? model.slice(model.indexOf(':') + 1)
-      : '';
-  return rest.trim() || null;
+/** `model: 'base:adapter'`; null without an adapter. The names of the model may have colons themselves. */
+export function adapterOf(model: string, names: readonly string[]): string | null {
+  if (names.includes(model)) return null;
+  const base = names.find((name) => model.startsWith(`${name}:`)) ?? model.split(':', 1)[0]!;
+  return model.slice(base.length + 1).trim() || null;
 }
 
 /** @throws EngineError, status 400, for every adapter. That in `model` goes before `lora_path`. */
-export function refuseAdapters(fields: CommonFields, servedName: string): void {
-  const named = fields.model === undefined ? null : adapterOf(fields.model, servedName);
+export function refuseAdapters(fields: CommonFields, names: readonly string[]): void {
+  const named = fields.model === undefined ? null : adapterOf(fields.model, names);
   if (named !== null) throw noAdapters(named, 'model');
   const { lora_path: path } = fields;
   const first = (Array.isArray(path) ? path : [path]).find(

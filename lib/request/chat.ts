@@ -5,7 +5,7 @@ import { effortShape } from './effort.js';
 import { commonShape, knownFields, maxTopLogprobs, thinkingShape, tokenIds } from './fields.js';
 import { messages } from './messages.js';
 import { checkTools, toolShape } from './tools.js';
-import { addFault, boolean, integer, optional, parse, record } from './validate.js';
+import { addFault, boolean, integer, optional, parse, record, string } from './validate.js';
 
 const maxTokens = integer(
   'at least 1',
@@ -14,7 +14,7 @@ const maxTokens = integer(
 );
 
 const templateShape = {
-  messages: messages.optional(),
+  messages: messages.nullish(),
   ...toolShape,
   ...effortShape,
   chat_template_kwargs: optional(record),
@@ -59,20 +59,21 @@ export function parseChat(body: unknown): ChatFields {
   return checked(parse(chatSchema, knownFields(body, chatShape)));
 }
 
-const templateSchema = z.object(templateShape);
+const tokenizeShape = { model: optional(string), ...templateShape };
+const tokenizeSchema = z.object(tokenizeShape);
 
 /** What `tokenize` takes of a chat request. */
 export function parseTemplateFields(body: unknown): TemplateFields {
-  return checked(parse(templateSchema, knownFields(body, templateShape)));
+  return checked(parse(tokenizeSchema, knownFields(body, tokenizeShape)));
 }
 
 /** With input_ids there need be no messages: they are not looked at. */
-function checked<T extends z.output<typeof templateSchema>>(
+function checked<T extends z.output<z.ZodObject<typeof templateShape>>>(
   fields: T,
 ): T & { messages: ParsedMessages } {
   const { messages: given, input_ids: ids } = fields;
   if (ids === undefined) {
-    if (given === undefined)
+    if (given === undefined || given === null)
       throw invalidRequest(
         "Missing required parameter: 'messages'.",
         'messages',

@@ -116,14 +116,17 @@ function emptyPrompt(param: string) {
   );
 }
 
-const tokenizeShape = { prompt: string, add_special_tokens: optional(boolean) };
+/** Clients name a model here too; it changes nothing. */
+const model = optional(string);
+
+const tokenizeShape = { model, prompt: string, add_special_tokens: optional(boolean) };
 const tokenizeSchema = z.object(tokenizeShape);
 
 export function parseTokenize(body: unknown) {
   return parse(tokenizeSchema, knownFields(body, tokenizeShape));
 }
 
-const detokenizeShape = { tokens: tokenIds, skip_special_tokens: optional(boolean) };
+const detokenizeShape = { model, tokens: tokenIds, skip_special_tokens: optional(boolean) };
 const detokenizeSchema = z.object(detokenizeShape);
 
 export function parseDetokenize(body: unknown) {

@@ -94,7 +94,13 @@ export function planConstraint(fields: ConstraintFields): Constraint | null {
   const tools = toolConstraint(fields);
   const [name] = asked;
   if (name === undefined) return tools;
-  if (tools && tools.mode !== 'auto')
+  if (tools?.mode === 'auto')
+    throw invalidRequest(
+      `${name} cannot be combined with strict tools: both say what the answer must be. Leave one out, or ` +
+        "set tool_choice to 'none'.",
+      name,
+    );
+  if (tools)
     throw invalidRequest(
       `${name} cannot be combined with a tool_choice that forces a call: both say what the answer must be. ` +
         'Leave one out.',

@@ -12,6 +12,8 @@ import type { ModelFacts } from './sampling.js';
 export interface AnswerGrammar extends Grammar {
   /** The field that asked for it. */
   param: string;
+  /** What is left of it once a thinking budget has closed the reasoning; absent where that is all of it. */
+  withoutThinking?(): AnswerGrammar;
 }
 
 /** What a chat request asks for; null where its answer is free. */
@@ -24,7 +26,11 @@ export function chatGrammar(
   const constraint = planConstraint(fields);
   if (constraint === null) return null;
   const context = chatContext(constraint, fields, text, rendered, facts);
-  return { ...grammarOf(constraint, context), param: context.param };
+  const { param, mayThink } = context;
+  const grammar = { ...grammarOf(constraint, context), param };
+  if (!mayThink) return grammar;
+  const closed = { ...context, mayThink: null, startAfter: mayThink.end };
+  return { ...grammar, withoutThinking: () => ({ ...grammarOf(constraint, closed), param }) };
 }
 
 /** What fields without a conversation ask for: the answer is constrained from its beginning. */

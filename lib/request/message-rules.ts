@@ -13,6 +13,7 @@ import type { MessageEvent, MessageParser } from '../parse/types.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { ThinkingLimit } from '../thinking-budget.js';
 import type { ChatFields } from './chat.js';
+import { planConstraint } from './constraint.js';
 import type { RenderedChat, TextModel } from './render.js';
 import { activeTools } from './tools.js';
 import { describe } from './validate.js';
@@ -147,7 +148,10 @@ async function limitOf(
       'return_routed_experts',
       'unsupported_value',
     );
-  const closeIds = await tokenizer.encode(reasoning.closeText, { addSpecialTokens: false });
+  // A form is exact from its first character: blank lines before it would be no part of it.
+  const { closeText } = reasoning;
+  const closing = planConstraint(fields) === null ? closeText : closeText.trimEnd();
+  const closeIds = await tokenizer.encode(closing, { addSpecialTokens: false });
   const start = reasoning.tags?.start ?? null;
   const opened = start !== null && (text.trimEnd().endsWith(start) || continued?.includes(start));
   const ending = reasoning.tags?.end ?? null;

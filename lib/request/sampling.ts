@@ -29,6 +29,11 @@ export interface Lengths {
   shareGroup: number;
 }
 
+// Native code has 32 bits for each: what is beyond them means the same as their ends.
+const maxFloat = 3.4028234663852886e38;
+const minFloat = 1.1754943508222875e-38;
+const maxInt = 2 ** 31 - 1;
+
 /** Everything but the seed, which differs per sample. */
 export function nativeParams(
   fields: CommonFields,
@@ -47,11 +52,14 @@ export function nativeParams(
     checkVocabulary(fields.stop_token_ids, facts.vocabSize, 'stop_token_ids');
   const bias = logitBias(fields.logit_bias, facts.vocabSize);
   return {
-    temperature: fields.temperature ?? defaults.temperature ?? 1,
-    topP: fields.top_p ?? defaults.top_p ?? 1,
-    topK: fields.top_k ?? defaults.top_k ?? -1,
+    temperature: Math.min(fields.temperature ?? defaults.temperature ?? 1, maxFloat),
+    topP: Math.max(fields.top_p ?? defaults.top_p ?? 1, minFloat),
+    topK: Math.min(fields.top_k ?? defaults.top_k ?? -1, maxInt),
     minP: fields.min_p ?? defaults.min_p ?? 0,
-    repetitionPenalty: fields.repetition_penalty ?? defaults.repetition_penalty ?? 1,
+    repetitionPenalty: Math.max(
+      fields.repetition_penalty ?? defaults.repetition_penalty ?? 1,
+      minFloat,
+    ),
     frequencyPenalty: fields.frequency_penalty ?? 0,
     presencePenalty: fields.presence_penalty ?? 0,
     logitBiasTokens: bias && Int32Array.from(bias.keys()),
@@ -69,6 +77,7 @@ export function nativeParams(
     priority: fields.priority ?? 0,
     cacheSalt: saltBits((fields.cache_salt ?? '') + (fields.extra_key ?? '')),
     shareGroup: lengths.shareGroup,
+    countedTokens: 0,
     grammar: null,
     grammarStart: '',
   };

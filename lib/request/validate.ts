@@ -108,7 +108,7 @@ export function isObject(value: unknown): value is Record<string, unknown> {
 export function closedObject<S extends z.core.$ZodLooseShape>(shape: S, what: string) {
   return z.looseObject(shape).superRefine((value, ctx) => {
     for (const key of Object.keys(value)) {
-      if (key in shape) continue;
+      if (Object.hasOwn(shape, key)) continue;
       addFault(ctx, unknownField(key, Object.keys(shape), what), [key]);
     }
   });

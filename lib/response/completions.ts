@@ -26,15 +26,16 @@ type Context = ResponseContext<CompletionFields>;
 export function completion(context: Context): Completion {
   const { generations } = context.group;
   const { fields } = context.prepared;
+  const returned = best(context);
   return {
     ...head(context),
-    choices: best(context).map((g, index) => ({
+    choices: returned.map((g, index) => ({
       ...choice(context, g, g.take(), g.finish, true),
       index,
     })),
     usage: usage(generations),
     metadata: { weight_version: context.weightVersion },
-    ...responseExtras(generations, fields),
+    ...responseExtras(returned, fields),
   };
 }
 

@@ -18,7 +18,7 @@ export function tokenLabel(id: number, tokenizer: Tokenizer | null): string {
 }
 
 function finite(logprob: number): number {
-  return Number.isFinite(logprob) ? logprob : impossible;
+  return logprob > -1e30 ? logprob : impossible; // native code has -3.4e38 for minus infinity
 }
 
 export function chatLogprobs(scores: readonly Score[], tokenizer: Tokenizer | null): ChatLogprobs {

@@ -24,10 +24,10 @@ type Answer =
 export type Ask = (state: ServerState, body: unknown, signal: AbortSignal) => Answer;
 
 // The engine validates what it is given: whatever the client sent.
-export const askChat: Ask = ({ engine }, body, signal) =>
-  engine.chatCompletions(body as ChatCompletionRequest, { signal });
-export const askCompletion: Ask = ({ engine }, body, signal) =>
-  engine.completions(body as CompletionRequest, { signal });
+export const askChat: Ask = ({ engine, modelNames }, body, signal) =>
+  engine.chatCompletions(body as ChatCompletionRequest, { signal, modelNames });
+export const askCompletion: Ask = ({ engine, modelNames }, body, signal) =>
+  engine.completions(body as CompletionRequest, { signal, modelNames });
 
 export function generationHandler(state: ServerState, route: string, ask: Ask) {
   return async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {

@@ -42,7 +42,15 @@ declare module 'fastify' {
  * errors and the JSON parser are the plugin's own: nothing of the rest of the app changes. Paths that nobody
  * has are answered in OpenAI's form below a prefix, and by the app where there is none.
  */
-export const hotpathServer: FastifyPluginAsync<HotpathServerOptions> = async (app, given) => {
+export const hotpathServer: FastifyPluginAsync<HotpathServerOptions> = (app, given) =>
+  addServer(app, given, app.prefix !== '');
+
+/** @param ownsPaths paths that nobody has are answered here, with hooks and headers as all others */
+export async function addServer(
+  app: FastifyInstance,
+  given: HotpathServerOptions,
+  ownsPaths: boolean,
+): Promise<void> {
   const { engine, prefix: _, ...rest } = given;
   const state = await ServerState.create(engine, settle(rest));
   const checkKey = keyCheck(state.options.apiKeys);
@@ -69,7 +77,7 @@ export const hotpathServer: FastifyPluginAsync<HotpathServerOptions> = async (ap
     state.logFault(error);
     return sendError(reply, toHttpError(error));
   });
-  if (app.prefix !== '') addNotFound(app);
+  if (ownsPaths) addNotFound(app);
   readJson(app);
 
   const routes = routesOf(state);
@@ -77,10 +85,10 @@ export const hotpathServer: FastifyPluginAsync<HotpathServerOptions> = async (ap
   for (const { methods, url, isOpen, handler } of routes)
     app.route({ method: methods, url, handler, config: { hotpathOpen: isOpen }, bodyLimit });
   addOtherMethods(app, routes);
-};
+}
 
 /** Answers what no route does. */
-export function addNotFound(app: FastifyInstance): void {
+function addNotFound(app: FastifyInstance): void {
   app.setNotFoundHandler((request, reply) =>
     sendError(reply, unknownUrl(request.method, request.url)),
   );

@@ -5,7 +5,7 @@ import type { Engine } from '../engine.js';
 import { invalidRequest } from '../errors.js';
 import { errorBody, HttpError, toHttpError } from './errors.js';
 import { type ListenOptions, type ServerOptions, settle, settleListen } from './options.js';
-import { addNotFound, hotpathServer, sendError } from './plugin.js';
+import { addServer, sendError } from './plugin.js';
 
 /** Milliseconds for a request's head and body to come in. */
 const receiveTimeoutMs = 60_000;
@@ -41,8 +41,7 @@ export async function createServer(
     frameworkErrors: (error, _request, reply) => sendError(reply, toHttpError(error)),
     clientErrorHandler: (error, socket) => refuseConnection(error, socket),
   });
-  addNotFound(app);
-  await app.register(hotpathServer, { ...options, engine });
+  await app.register((routes) => addServer(routes, { ...options, engine }, true));
   cutSilentConnections(app);
   return app;
 }

@@ -55,7 +55,8 @@ export class ServerState {
     // Other types are the request's own fault; what follows a colon is an adapter's name.
     if (typeof model !== 'string') return;
     const names = this.modelNames;
-    if (names.includes(model) || names.includes(model.split(':', 1)[0]!.trim())) return;
+    if (names.some((name) => model === name || model.startsWith(`${name}:`))) return;
+    if (names.includes(model.split(':', 1)[0]!.trim())) return;
     throw unknownModel(model);
   }
 

@@ -290,12 +290,15 @@ export interface ConstraintCheck {
 /** What `tokenize` takes: a text, or what a chat request would be rendered from. */
 export type TokenizeRequest =
   | {
+      /** Not looked at. */
+      model?: string | null;
       prompt: string;
       /** Such as a beginning-of-sequence token. Default true. */
       add_special_tokens?: boolean | null;
     }
   | Pick<
       ChatCompletionRequest,
+      | 'model'
       | 'messages'
       | 'tools'
       | 'tool_choice'
@@ -312,6 +315,8 @@ export interface TokenizeResult {
 }
 
 export interface DetokenizeRequest {
+  /** Not looked at. */
+  model?: string | null;
   tokens: number[];
   /** Default true. */
   skip_special_tokens?: boolean | null;

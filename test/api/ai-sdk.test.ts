@@ -1,6 +1,14 @@
 /** The AI SDK's provider for OpenAI-compatible servers, against a live server on the bundled model. */
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
-import { APICallError, generateText, stepCountIs, streamText, tool } from 'ai';
+import {
+  APICallError,
+  generateObject,
+  generateText,
+  stepCountIs,
+  streamObject,
+  streamText,
+  tool,
+} from 'ai';
 import { afterAll, afterEach, beforeAll, expect } from 'vitest';
 import { z } from 'zod';
 import type { Engine } from '../../lib/index.js';
@@ -28,6 +36,7 @@ const model = () =>
     name: 'hotpath',
     baseURL: `${server.url}/v1`,
     includeUsage: true,
+    supportsStructuredOutputs: true,
   })('pocket');
 
 const prompt = 'What is 467 + 385?';
@@ -160,5 +169,48 @@ describe('tools', () => {
     expect(parts.filter((part) => part.type === 'tool-result')).toHaveLength(1);
     expect(await result.text).toMatch(/21|sunny/);
     expect(parts.filter((part) => part.type === 'error')).toEqual([]);
+  });
+});
+
+describe('objects', () => {
+  const schema = z.object({
+    name: z.string().max(20),
+    age: z.number().int().min(0).max(120),
+    mood: z.enum(['glad', 'sad']),
+  });
+  // Nothing in the prompt asks for this form, and at this temperature nothing else leads to it.
+  const question = { schema, prompt: 'Tell me a story.', temperature: 1.5, seed: 3, maxRetries: 0 };
+
+  test.each([true, false])('fit their schema (thinking %s)', async (enable_thinking) => {
+    const result = await generateObject({
+      model: model(),
+      ...question,
+      providerOptions: {
+        hotpath: { chat_template_kwargs: { enable_thinking }, thinking_budget: 20 },
+      },
+    });
+    expect(schema.parse(result.object)).toEqual(result.object);
+    expect(result.finishReason).toBe('stop');
+    expect(result.warnings ?? []).toEqual([]);
+  });
+
+  test('in a stream: the same one, by and by', async () => {
+    const asked = { ...question, providerOptions: noThinking };
+    const whole = await generateObject({ model: model(), ...asked });
+    const result = streamObject({ model: model(), ...asked });
+    const parts = await collect(result.partialObjectStream);
+    expect(parts.at(-1)).toEqual(whole.object);
+    expect(await result.object).toEqual(whole.object);
+  });
+
+  test('of any form, where no schema is given', async () => {
+    const { object } = await generateObject({
+      model: model(),
+      output: 'no-schema',
+      prompt: 'Extract: Ada is 36 years old.',
+      providerOptions: noThinking,
+      maxRetries: 0,
+    });
+    expect(object).toBeTypeOf('object');
   });
 });

@@ -60,6 +60,8 @@ test.each([
   [['batch']],
   [['bench']],
   [['tokenize']],
+  [['grammar']],
+  [['grammar', 'check']],
   [['devices']],
 ])('--help of %j', async (command) => {
   const { code, stdout, stderr } = await hotpath([...command, '--help']);
@@ -131,6 +133,52 @@ test('tokenize there and back', async () => {
   const wrong = await hotpath(['tokenize', '--decode', '--text', '1 9999999']);
   expect(wrong.code).toBe(1);
   expect(wrong.stderr).toMatch(/received '9999999'/);
+});
+
+describe('grammar check', () => {
+  const check = (args: string[], input?: string) =>
+    hotpath(['grammar', 'check', ...small, '--quiet', ...args], input);
+  const schema = '{"type":"object","properties":{"a":{"type":"integer"}},"required":["a"]}';
+
+  test('a schema in a file, texts from a pipe', async () => {
+    const file = join(folder, 'schema.json');
+    writeFileSync(file, schema);
+    const args = ['--schema', `@${file}`];
+    const whole = await check(args, '{"a": 12}\n');
+    expect(whole).toMatchObject({ code: 0, stdout: 'complete\n', stderr: '' });
+    const begun = await check([...args, '--json'], '{"a": 1');
+    expect(begun.code).toBe(1);
+    expect(JSON.parse(begun.stdout)).toEqual({
+      accepted: true,
+      complete: false,
+      failedAt: 7,
+      expected: expect.arrayContaining(['"}"']),
+    });
+    const wrong = await check(args, '{"a": tru}');
+    expect(wrong.code).toBe(1);
+    expect(wrong.stdout).toMatch(
+      /^not allowed at byte 6 \(line 1, column 7\): "t"\n {2}\{"a": tru\}\n {8}\^\nExpected:\n {2}\S/,
+    );
+  });
+
+  test('calls of a tool, as the model writes them', async () => {
+    const tool = { name: 'f', parameters: JSON.parse(schema), strict: true };
+    const tools = JSON.stringify([{ type: 'function', function: tool }]);
+    const args = ['--tools', tools, '--tool-choice', 'f', '--json', '--text'];
+    const call = (a: string) =>
+      `<tool_call>\n{"name": "f", "arguments": {"a": ${a}}}\n</tool_call>`;
+    expect((await check([...args, call('1')])).code).toBe(0);
+    const { code, stdout } = await check([...args, call('x')]);
+    expect(code).toBe(1);
+    expect(JSON.parse(stdout)).toMatchObject({ failedAt: call('').indexOf('}}') });
+  });
+
+  test('what cannot be enforced, and none at all', async () => {
+    const broken = await check(['--regex', 'a(?=b)', '--text', 'a']);
+    expect(broken).toMatchObject({ code: 1, stdout: '' });
+    expect(broken.stderr).toMatch(/^error: regex .*position 1.*\n$/);
+    expect((await check(['--text', 'a'])).code).toBe(2);
+  });
 });
 
 test('devices', async () => {

@@ -59,6 +59,25 @@ TEST(engine_penalties_bias_and_top_k_reach_the_draw) {
   }
 }
 
+TEST(engine_counts_the_end_of_a_prompt_as_generated_where_told) {
+  Client client(small_engine(60));
+  SamplingParams p = greedy(30);
+  p.presence_penalty = 2;
+  p.frequency_penalty = 1;
+  const std::vector<int32_t> prompt = make_prompt(6, 1);
+  const std::vector<int32_t> whole = client.wait(client.submit(prompt, p)).tokens;
+  std::vector<int32_t> longer = prompt;
+  longer.insert(longer.end(), whole.begin(), whole.begin() + 12);
+  p.max_tokens = 18;
+  const auto counting = [&](int32_t n) {
+    return client.wait(client.submit(longer, p, [&](Request& r) { r.num_counted = n; })).tokens;
+  };
+  EXPECT(counting(12) == std::vector<int32_t>(whole.begin() + 12, whole.end()),
+         "expected the same tokens as without the cut");
+  EXPECT(counting(0) != counting(12), "counting changes nothing");
+  EXPECT_ERROR("invalid_request", "num_counted", counting(19));
+}
+
 // The id that is generated at index n, and nowhere before it.
 int32_t stop_at(const std::vector<int32_t>& tokens, int n) {
   EXPECT(std::find(tokens.begin(), tokens.begin() + n, tokens[n]) == tokens.begin() + n,

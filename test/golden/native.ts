@@ -36,6 +36,7 @@ const GREEDY: Omit<NativeSamplingParams, 'maxTokens'> = {
   priority: 0,
   cacheSalt: 0n,
   shareGroup: 0,
+  countedTokens: 0,
   grammar: null,
   grammarStart: '',
 };

@@ -50,6 +50,7 @@ test('closes the block when it is spent, and goes on from there', async () => {
     ...before,
     maxTokens: 60 - generated.length,
     minTokens: 0,
+    countedTokens: generated.length,
     shareGroup: 0,
   });
   expect(whole.usage).toMatchObject({

@@ -253,14 +253,17 @@ describe('optional fields of a choice', () => {
 });
 
 test('adapters in a model name', () => {
-  expect(adapterOf('base', 'base')).toBe(null);
-  expect(adapterOf('base:a', 'base')).toBe('a');
-  expect(adapterOf('base:a:b', 'base')).toBe('a:b');
-  expect(adapterOf('base: ', 'base')).toBe(null);
-  expect(adapterOf('m:', 'base')).toBe(null);
-  expect(adapterOf('m:Ünï', 'base')).toBe('Ünï');
+  expect(adapterOf('base', ['base'])).toBe(null);
+  expect(adapterOf('base:a', ['base'])).toBe('a');
+  expect(adapterOf('base:a:b', ['base'])).toBe('a:b');
+  expect(adapterOf('base: ', ['base'])).toBe(null);
+  expect(adapterOf('m:', ['base'])).toBe(null);
+  expect(adapterOf('m:Ünï', ['base'])).toBe('Ünï');
   // A served name with colons of its own.
-  expect(adapterOf('qwen:7b', 'qwen:7b')).toBe(null);
-  expect(adapterOf('qwen:7b:a', 'qwen:7b')).toBe('a');
-  expect(adapterOf('other', 'qwen:7b')).toBe(null);
+  expect(adapterOf('qwen:7b', ['qwen:7b'])).toBe(null);
+  expect(adapterOf('qwen:7b:a', ['qwen:7b'])).toBe('a');
+  expect(adapterOf('other', ['qwen:7b'])).toBe(null);
+  expect(adapterOf('qwen:7b', ['base', 'qwen:7b'])).toBe(null);
+  expect(adapterOf('qwen:7b:a', ['base', 'qwen:7b'])).toBe('a');
+  expect(adapterOf('qwen:8b', ['base', 'qwen:7b'])).toBe('8b');
 });

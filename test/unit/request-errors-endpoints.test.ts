@@ -23,8 +23,8 @@ describe('chat', () => {
       [
         { messages: null },
         'messages',
-        'invalid_type',
-        "Invalid type for 'messages': expected an array, but got null instead.",
+        'missing_required_parameter',
+        "Missing required parameter: 'messages'.",
       ],
       [{ messages: [] }, 'messages', 'invalid_value', 'Messages cannot be empty.'],
       [{ messages: 'hi' }, 'messages', 'invalid_type', /expected an array, but got a string/],

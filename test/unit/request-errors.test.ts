@@ -150,6 +150,12 @@ describe('ranges, on both endpoints', () => {
       /Did you mean 'include_usage'\?/,
     ],
     [
+      { stream_options: { toString: true } },
+      'stream_options.toString',
+      'unsupported_parameter',
+      /Unrecognized stream option supplied: toString/,
+    ],
+    [
       { stream_options: 5 },
       'stream_options',
       'invalid_type',

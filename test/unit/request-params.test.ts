@@ -49,6 +49,7 @@ test('defaults of chat', async () => {
     priority: 0,
     cacheSalt: 0n,
     shareGroup: 0,
+    countedTokens: 0,
     grammar: null,
     grammarStart: '',
   });
@@ -302,4 +303,19 @@ test('nearest names', () => {
   expect(nearest('maxTokens', known)).toBe('max_tokens');
   expect(nearest('zebra', known)).toBe(null);
   expect(nearest('x'.repeat(100_000), known)).toBe(null);
+});
+
+test('numbers beyond what 32 bits hold mean what the last one within them does', async () => {
+  const sent = await params({ temperature: 1e300, top_k: 2 ** 40, top_p: 1e-300 });
+  expect(sent.temperature).toBe(Math.fround(sent.temperature));
+  expect(sent.topK).toBe(2 ** 31 - 1);
+  expect(Math.fround(sent.topP)).toBeGreaterThan(0);
+  const { repetitionPenalty } = await params({ repetition_penalty: 1e-300 });
+  expect(Math.fround(repetitionPenalty)).toBeGreaterThan(0);
+});
+
+test('with input_ids messages may be null', async () => {
+  const fake = await fakeEngine();
+  const [request] = await submitted(fake, { messages: null, input_ids: [97, 98] });
+  expect([...request!.promptIds]).toEqual([97, 98]);
 });

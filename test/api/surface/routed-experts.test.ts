@@ -119,6 +119,13 @@ overBoth(
         expect(sglext!.routed_experts).toBe(own[0]);
       });
 
+      test('with best_of: of the sample that is returned', async () => {
+        const body = { ...asking, temperature: 20, seed: 1, best_of: 6 };
+        const { choices, sglext } = await surface.complete(body);
+        expect(choices).toHaveLength(1);
+        expect(sglext!.routed_experts).toBe(choices[0]!.sgl_ext!.routed_experts);
+      });
+
       test('of several prompts each its own', async () => {
         const prompt = [story.prompt, text.prompt];
         const { choices } = await surface.complete({ ...asking, prompt });
