@@ -1,4 +1,4 @@
-// node bench/run.mjs <decode|prefill|serving|load|ops|constrained|serve-load|text> [--flag value ...]: runs bench/<name>.ts (a dash
+// node bench/run.mjs <decode|prefill|serving|load|ops|constrained|grammar|serve-load|text> [--flag value ...]: runs bench/<name>.ts (a dash
 // is an underscore there) over lib as it is, without a build step of its own. The addon must have been built (npm run build:native).
 import { existsSync } from 'node:fs';
 import { register } from 'node:module';
@@ -7,7 +7,7 @@ const name = process.argv[2] ?? '';
 const file = new URL(`./${name.replaceAll('-', '_')}.ts`, import.meta.url);
 if (!/^[a-z-]+$/.test(name) || !existsSync(file)) {
   process.stderr.write(
-    `usage: node bench/run.mjs <decode|prefill|serving|load|ops|serve-load|text>, received '${name}'\n`,
+    `usage: node bench/run.mjs <decode|prefill|serving|load|ops|constrained|grammar|serve-load|text>, received '${name}'\n`,
   );
   process.exit(2);
 }

@@ -8,8 +8,15 @@
 // recursion. Each comes with a text that it allows, cut into the longest tokens, and the mask is
 // filled before every token. Every token of the text must be in the mask. With GRAMMAR_LAB_VERIFY
 // set, one mask in 512 is compared with what becomes of every token.
+//
+//   ./grammar_lab vocabulary.bin --cases cases.bin > results.jsonl
+//
+// Grammars and texts from a file, for bench/grammar.ts, in time by the wall. Little-endian: u32
+// number of grammars; per grammar u32 length, source, u32 number of texts; per text u32
+// number of tokens, a u32 for each. A line of JSON per grammar; see run_cases.
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -36,28 +43,141 @@ struct Clock {
 
 double microseconds_since(double start) { return Clock::now() - start; }
 
+// Little-endian numbers and texts of a file; read past its end, they are an error.
+class Reader {
+ public:
+  explicit Reader(const char* path) : path_(path), file_(path, std::ios::binary) {}
+
+  uint8_t byte() {
+    const int value = file_.get();
+    if (!file_) fail("invalid_request", path_, " ends too early, or cannot be read");
+    return static_cast<uint8_t>(value);
+  }
+  uint32_t number() {
+    uint32_t value = 0;
+    for (int shift = 0; shift < 32; shift += 8) value |= uint32_t{byte()} << shift;
+    return value;
+  }
+  std::string text() {
+    std::string text(number(), '\0');
+    file_.read(text.data(), static_cast<std::streamsize>(text.size()));
+    if (!file_) fail("invalid_request", path_, " ends too early");
+    return text;
+  }
+
+ private:
+  std::string path_;
+  std::ifstream file_;
+};
+
 std::shared_ptr<const Vocabulary> load(const char* path) {
-  std::ifstream file(path, std::ios::binary);
-  const auto number = [&] {
-    uint8_t b[4] = {};
-    file.read(reinterpret_cast<char*>(b), 4);
-    return uint32_t{b[0]} | uint32_t{b[1]} << 8 | uint32_t{b[2]} << 16 | uint32_t{b[3]} << 24;
-  };
-  const uint32_t count = number();
+  Reader file(path);
+  const uint32_t count = file.number();
   std::string bytes;
   std::vector<uint32_t> offsets{0};
   std::vector<uint8_t> special;
   std::vector<int32_t> stop;
   for (uint32_t id = 0; id < count; ++id) {
-    special.push_back(static_cast<uint8_t>(file.get()));
-    std::string token(number(), '\0');
-    file.read(token.data(), static_cast<std::streamsize>(token.size()));
-    if (token == "<|im_end|>" || token == "<|endoftext|>") stop.push_back(static_cast<int32_t>(id));
+    const uint8_t flags = file.byte();  // 1: special, 2: ends a text
+    const std::string token = file.text();
+    special.push_back(flags & 1);
+    if ((flags & 2) != 0 || token == "<|im_end|>" || token == "<|endoftext|>")
+      stop.push_back(static_cast<int32_t>(id));
     bytes += token;
     offsets.push_back(static_cast<uint32_t>(bytes.size()));
   }
-  if (!file) fail("invalid_request", "cannot read the vocabulary ", path);
   return std::make_shared<Vocabulary>(bytes, offsets, special, stop);
+}
+
+bool has(const std::vector<uint32_t>& words, int32_t id) { return words[id / 32] >> (id % 32) & 1; }
+
+std::string json(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += static_cast<uint8_t>(c) < 0x20 ? ' ' : c;
+  }
+  return out + '"';
+}
+
+struct Walk {
+  bool accepted = true;  // every token, and then a stop token
+  size_t refused_at = 0;
+  size_t num_disagreed = 0;  // tokens that the mask and accept_token tell otherwise of
+  std::vector<int64_t> mask_ns{}, accept_ns{};
+};
+
+template <typename F>
+int64_t nanoseconds(F&& f) {
+  const auto start = std::chrono::steady_clock::now();
+  f();
+  return std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
+}
+
+Walk walk(const std::shared_ptr<const CompiledGrammar>& grammar, const std::vector<int32_t>& tokens,
+          std::vector<uint32_t>& words) {
+  const Vocabulary& vocabulary = grammar->vocabulary();
+  Matcher matcher(grammar);
+  Walk walk;
+  for (; walk.refused_at < tokens.size(); ++walk.refused_at) {
+    const int32_t id = tokens[walk.refused_at];
+    bool taken = false;
+    walk.mask_ns.push_back(nanoseconds([&] { matcher.fill_mask(words); }));
+    walk.accept_ns.push_back(nanoseconds([&] { taken = matcher.accept_token(id); }));
+    if (taken != has(words, id)) ++walk.num_disagreed;
+    if (!taken) {
+      walk.accepted = false;
+      return walk;
+    }
+  }
+  walk.mask_ns.push_back(nanoseconds([&] { matcher.fill_mask(words); }));
+  const auto ends = [&](int32_t id) { return has(words, id); };
+  walk.accepted = std::ranges::any_of(vocabulary.stop_ids(), ends);
+  if (walk.accepted != matcher.is_complete()) ++walk.num_disagreed;
+  return walk;
+}
+
+std::string list(const std::vector<int64_t>& values) {
+  std::string out = "[";
+  for (const int64_t value : values) out += (out.size() > 1 ? "," : "") + std::to_string(value);
+  return out + "]";
+}
+
+// Prints for each grammar {"compile_ns", "bytes", "walks": [{"accepted", "refused_at", "disagreed",
+// "mask_ns": [...], "accept_ns": [...]}, ...]} or {"error"}. One thread. A mask is filled before
+// each token and at the end.
+void run_cases(const char* path, const std::shared_ptr<const Vocabulary>& vocabulary) {
+  Reader file(path);
+  std::vector<uint32_t> words(vocabulary->mask_words());
+  for (uint32_t left = file.number(); left > 0; --left) {
+    const std::string source = file.text();
+    std::vector<std::vector<int32_t>> texts(file.number());
+    for (std::vector<int32_t>& tokens : texts) {
+      tokens.resize(file.number());
+      for (int32_t& id : tokens) {
+        id = static_cast<int32_t>(file.number());
+        if (id < 0 || id >= vocabulary->size())
+          fail("invalid_request", path, " has token ", id, " of ", vocabulary->size());
+      }
+    }
+    std::string line;
+    try {
+      std::shared_ptr<const CompiledGrammar> grammar;
+      const auto compile = [&] { grammar = CompiledGrammar::compile(source, vocabulary); };
+      line = concat("{\"compile_ns\":", nanoseconds(compile), ",\"walks\":[");
+      for (size_t i = 0; i < texts.size(); ++i) {
+        const Walk walked = walk(grammar, texts[i], words);
+        line += concat(i > 0 ? "," : "", "{\"accepted\":", walked.accepted ? "true" : "false",
+                       ",\"refused_at\":", walked.refused_at, ",\"disagreed\":",
+                       walked.num_disagreed, ",\"mask_ns\":", list(walked.mask_ns),
+                       ",\"accept_ns\":", list(walked.accept_ns), "}");
+      }
+      line += concat("],\"bytes\":", grammar->num_bytes(), "}");
+    } catch (const GrammarError& error) {
+      line = concat("{\"error\":", json(error.what()), "}");
+    }
+    std::printf("%s\n", line.c_str());
+  }
 }
 
 // A grammar in the making: each value adds rules and says how to write an example.
@@ -197,8 +317,18 @@ void print(const char* what, std::vector<double> values, const char* unit) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: grammar_lab vocabulary.bin [number of grammars] [seed]\n");
+    std::fprintf(stderr, "usage: grammar_lab vocabulary.bin [number of grammars] [seed]\n"
+                         "       grammar_lab vocabulary.bin --cases cases.bin\n");
     return 2;
+  }
+  if (argc == 4 && std::string_view(argv[2]) == "--cases") {
+    try {
+      run_cases(argv[3], load(argv[1]));
+      return 0;
+    } catch (const Error& error) {
+      std::fprintf(stderr, "grammar_lab: %s\n", error.what());
+      return 1;
+    }
   }
   const int count = argc > 2 ? std::atoi(argv[2]) : 300;
   std::mt19937_64 rng(argc > 3 ? std::atoi(argv[3]) : 1);
