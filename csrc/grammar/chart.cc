@@ -9,6 +9,8 @@ namespace hotpath::grammar {
 
 namespace {
 
+constexpr size_t kSpareBytes = 4 << 20;  // allocated and not in use that is not worth giving back
+
 uint64_t mix(uint64_t h, uint64_t value) {
   h = (h ^ value) * 0x9e3779b97f4a7c15ull;
   return h ^ (h >> 29);
@@ -70,31 +72,37 @@ uint32_t Chart::add_bare(Item item) {
 }
 
 std::span<const Chart::Call> Chart::calls(uint32_t set, uint32_t rule) const {
-  const auto begin = groups_.begin() + sets_[set].group_begin;
-  const auto end = groups_.begin() + sets_[set].group_end;
-  const auto at = std::lower_bound(begin, end, rule,
-                                   [](const Group& g, uint32_t r) { return g.rule < r; });
-  if (at == end || at->rule != rule) return {};
-  return {calls_.data() + at->begin, at->end - at->begin};
+  const uint32_t group = find_group(set, rule);
+  if (group == kNone) return {};
+  return {calls_.data() + groups_[group].begin, groups_[group].end - groups_[group].begin};
 }
 
-void Chart::scan_byte(uint32_t set, uint8_t byte, std::vector<Item>& kernel) const {
+void Chart::scan_byte(uint32_t set, uint8_t byte, std::vector<Item>& kernel) {
+  spend(1 + scans(set).size() / 8);
   for (const Item& item : scans(set)) {
     const auto edges = automaton_->bytes_of(item.state);
     // Ranges are sorted by lo; only in a nondeterministic state can several hold the byte.
     auto at = edges.begin();
-    if (edges.size() > 8 && automaton_->states[item.state].disjoint)
-      at = std::partition_point(edges.begin(), edges.end(),
-                                [&](const auto& e) { return e.hi < byte; });
+    if (edges.size() > 8) {
+      if (automaton_->states[item.state].disjoint)
+        at = std::partition_point(edges.begin(), edges.end(),
+                                  [&](const auto& e) { return e.hi < byte; });
+      else
+        spend(edges.size() / 8);
+    }
     for (; at != edges.end() && at->lo <= byte; ++at)
       if (byte <= at->hi) kernel.push_back({at->target, item.origin});
   }
 }
 
-void Chart::scan_token(uint32_t set, uint32_t id, std::vector<Item>& kernel) const {
-  for (const Item& item : scans(set))
-    for (const auto& edge : automaton_->tokens_of(item.state))
+void Chart::scan_token(uint32_t set, uint32_t id, std::vector<Item>& kernel) {
+  spend(1 + scans(set).size() / 8);
+  for (const Item& item : scans(set)) {
+    const auto edges = automaton_->tokens_of(item.state);
+    spend(edges.size() / 8);
+    for (const auto& edge : edges)
       if (edge.id == id) kernel.push_back({edge.target, item.origin});
+  }
 }
 
 uint32_t Chart::step(uint32_t set, uint8_t byte) {
@@ -175,18 +183,23 @@ uint32_t Chart::intern(std::vector<Item>& kernel) {
     if (std::ranges::equal(other, kernel)) return s;
   }
   const uint32_t id = open_set();
-  kernels_.insert(kernels_.end(), kernel.begin(), kernel.end());
   Set set = sets_[id];
-  set.kernel_end = static_cast<uint32_t>(kernels_.size());
+  const size_t num_calls = calls_.size();
   try {
+    kernels_.insert(kernels_.end(), kernel.begin(), kernel.end());
+    set.kernel_end = static_cast<uint32_t>(kernels_.size());
     complete_kernel(set);
+    close_set(set);
   } catch (...) {  // half a set must not be found again
+    for (size_t g = set.group_begin; g < groups_.size(); ++g)
+      if (groups_[g].listed) unlist_group(static_cast<uint32_t>(g));
     kernels_.resize(set.kernel_begin);
     scans_.resize(set.scan_begin);
+    calls_.resize(num_calls);
+    groups_.resize(set.group_begin);
     sets_.pop_back();
     throw;
   }
-  close_set(set);
   sets_[id] = set;
   if (sets_.size() > buckets_.size())
     rehash(buckets_.size() * 4);
@@ -244,15 +257,21 @@ void Chart::add_item(uint32_t state, uint32_t origin, uint32_t count) {
 // for it are noted in its place: a right recursion then is a loop, not an ever deeper stack.
 void Chart::add_call(uint32_t rule, Call call) {
   if (call.state < kBottom && call.origin != kSelf && automaton_->states[call.state].tail) {
-    resolving_.assign(1, {call.origin, automaton_->states[call.state].rule});
+    // Looked through once for each rule that is called: what that finds, it finds every time. In
+    // seen_ these have a count that no call has.
+    const auto look_through = [&](const Call& at) {
+      const uint32_t through = automaton_->states[at.state].rule;
+      if (insert({through, at.origin, kNone, rule})) resolving_.push_back({at.origin, through});
+    };
+    resolving_.clear();
+    look_through(call);
     for (size_t i = 0; i < resolving_.size(); ++i) {
       const auto [origin, through] = resolving_[i];
       for (const Call& outer : calls(origin, through)) {
         spend(1);
         // Callers within the set that they call in could not be looked through there.
         if (outer.state < kBottom && automaton_->states[outer.state].tail) {
-          const std::pair next{outer.origin, automaton_->states[outer.state].rule};
-          if (std::ranges::find(resolving_, next) == resolving_.end()) resolving_.push_back(next);
+          look_through(outer);
         } else if (insert({outer.state, outer.origin, outer.count, rule})) {
           new_calls_.push_back({rule, outer});
         }
@@ -348,22 +367,36 @@ void Chart::close_set(Set& set) {
 // Callers that are in this very set are known once their own rules are; where that goes round in
 // circles (left recursion), the set stands for itself.
 void Chart::share_groups(uint32_t id, uint32_t begin, uint32_t end) {
-  shared_.assign(end - begin, kNone);
-  size_t open = end - begin;
-  for (bool progress = true; open > 0;) {
-    const size_t before = open;
-    for (uint32_t g = begin; g < end; ++g)
-      if (shared_[g - begin] == kNone && share_group(id, groups_[g], g, !progress)) --open;
-    progress = open < before;
+  const uint32_t num = end - begin;
+  shared_.assign(num, kNone);
+  num_open_.assign(num, 0);
+  first_waiting_.assign(num, kNone);
+  waiting_.clear();
+  known_.clear();
+  for (uint32_t g = 0; g < num; ++g) {
+    for (uint32_t c = groups_[begin + g].begin; c < groups_[begin + g].end; ++c) {
+      if (calls_[c].origin != kSelf) continue;
+      const uint32_t caller = find_group(id, automaton_->states[calls_[c].state].rule);
+      if (caller == kNone) continue;
+      waiting_.push_back({g, first_waiting_[caller - begin]});
+      first_waiting_[caller - begin] = static_cast<uint32_t>(waiting_.size() - 1);
+      ++num_open_[g];
+    }
+    if (num_open_[g] == 0) known_.push_back(g);
   }
+  for (size_t k = 0; k < known_.size(); ++k) {
+    share_group(id, begin + known_[k]);
+    for (uint32_t w = first_waiting_[known_[k]]; w != kNone; w = waiting_[w].second)
+      if (--num_open_[waiting_[w].first] == 0) known_.push_back(waiting_[w].first);
+  }
+  if (known_.size() == num) return;
+  for (uint32_t g = 0; g < num; ++g)
+    if (shared_[g] == kNone) share_group(id, begin + g);
 }
 
-bool Chart::share_group(uint32_t id, Group& group, uint32_t index, bool last_chance) {
-  if (!last_chance)
-    for (uint32_t c = group.begin; c < group.end; ++c)
-      if (calls_[c].origin == kSelf &&
-          origin_in(id, automaton_->states[calls_[c].state].rule) == kNone)
-        return false;
+// Callers that are still open now go round in circles.
+void Chart::share_group(uint32_t id, uint32_t index) {
+  const Group& group = groups_[index];
   bool circular = false;
   for (uint32_t c = group.begin; c < group.end; ++c) {
     if (calls_[c].origin != kSelf) continue;
@@ -374,7 +407,7 @@ bool Chart::share_group(uint32_t id, Group& group, uint32_t index, bool last_cha
   uint32_t& shared = shared_[index - sets_[id].group_begin];
   if (circular) {
     shared = id;
-    return true;
+    return;
   }
   const std::span<const Call> own{calls_.data() + group.begin, size_t{group.end} - group.begin};
   for (uint32_t g = group_buckets_[hash_group(group) & (group_buckets_.size() - 1)]; g != kNone;
@@ -383,21 +416,26 @@ bool Chart::share_group(uint32_t id, Group& group, uint32_t index, bool last_cha
     if (other.rule == group.rule && other.end - other.begin == own.size() &&
         std::equal(own.begin(), own.end(), calls_.begin() + other.begin)) {
       shared = other.set;
-      return true;
+      return;
     }
   }
   shared = id;
   list_group(index);
-  return true;
 }
 
-// Where items of `rule` that begin in the newest set, `id`, have their origin; kNone: still open.
-uint32_t Chart::origin_in(uint32_t id, uint32_t rule) const {
+// The group of the calls of `rule` in the set, or kNone.
+uint32_t Chart::find_group(uint32_t id, uint32_t rule) const {
   const auto begin = groups_.begin() + sets_[id].group_begin;
   const auto end = groups_.begin() + sets_[id].group_end;
   const auto at = std::lower_bound(begin, end, rule,
                                    [](const Group& g, uint32_t r) { return g.rule < r; });
-  return at == end || at->rule != rule ? id : shared_[at - begin];
+  return at == end || at->rule != rule ? kNone : static_cast<uint32_t>(at - groups_.begin());
+}
+
+// Where items of `rule` that begin in the newest set, `id`, have their origin; kNone: still open.
+uint32_t Chart::origin_in(uint32_t id, uint32_t rule) const {
+  const uint32_t group = find_group(id, rule);
+  return group == kNone ? id : shared_[group - sets_[id].group_begin];
 }
 
 uint64_t Chart::hash_group(const Group& group) const {
@@ -408,15 +446,21 @@ uint64_t Chart::hash_group(const Group& group) const {
 }
 
 void Chart::list_group(uint32_t index) {
-  if (groups_.size() > 2 * group_buckets_.size()) {
-    group_buckets_.assign(4 * group_buckets_.size(), kNone);
-    for (uint32_t g = 0; g < groups_.size(); ++g)
-      if (groups_[g].listed) list_group(g);
-  }
+  if (groups_.size() > 2 * group_buckets_.size()) rehash_groups(std::bit_ceil(2 * groups_.size()));
+  link_group(index);
+  groups_[index].listed = true;
+}
+
+void Chart::link_group(uint32_t index) {
   uint32_t& bucket = group_buckets_[hash_group(groups_[index]) & (group_buckets_.size() - 1)];
   groups_[index].next_in_bucket = bucket;
-  groups_[index].listed = true;
   bucket = index;
+}
+
+void Chart::rehash_groups(size_t num_buckets) {
+  group_buckets_.assign(num_buckets, kNone);
+  for (uint32_t g = 0; g < groups_.size(); ++g)
+    if (groups_[g].listed) link_group(g);
 }
 
 void Chart::unlist_group(uint32_t index) {
@@ -439,7 +483,25 @@ size_t Chart::capacity_bytes() const {
          (buckets_.capacity() + group_buckets_.capacity()) * sizeof(uint32_t) +
          rows_.capacity() * sizeof(rows_[0]) +
          agenda_.capacity() * sizeof(Pending) + new_calls_.capacity() * sizeof(new_calls_[0]) +
-         seen_.capacity() * sizeof(seen_[0]) + predicted_.capacity() * sizeof(uint32_t);
+         seen_.capacity() * sizeof(seen_[0]) + scratch_.capacity() * sizeof(Item) +
+         (resolving_.capacity() + waiting_.capacity()) * sizeof(waiting_[0]) +
+         (predicted_.capacity() + shared_.capacity() + num_open_.capacity() +
+          first_waiting_.capacity() + known_.capacity()) * sizeof(uint32_t);
+}
+
+void Chart::shrink() {
+  if (capacity_bytes() < kSpareBytes + 2 * num_bytes()) return;
+  agenda_ = {}, new_calls_ = {}, seen_ = {}, resolving_ = {}, scratch_ = {};
+  shared_ = {}, num_open_ = {}, first_waiting_ = {}, waiting_ = {}, known_ = {};
+  num_seen_ = 0;
+  rows_.resize(num_rows_);
+  const size_t num_buckets = std::bit_ceil(std::max<size_t>(64, sets_.size()));
+  if (num_buckets < buckets_.size()) rehash(num_buckets);
+  const size_t num_group_buckets = std::bit_ceil(std::max<size_t>(64, groups_.size()));
+  if (num_group_buckets < group_buckets_.size()) rehash_groups(num_group_buckets);
+  sets_.shrink_to_fit(), kernels_.shrink_to_fit(), scans_.shrink_to_fit();
+  calls_.shrink_to_fit(), groups_.shrink_to_fit(), rows_.shrink_to_fit();
+  buckets_.shrink_to_fit(), group_buckets_.shrink_to_fit();
 }
 
 void Chart::truncate(uint32_t count) {
@@ -510,9 +572,7 @@ void Chart::keep_only(std::span<uint32_t> sets) {
   calls_.resize(calls), groups_.resize(groups);
   num_rows_ = 0;
   rehash(std::bit_ceil(std::max<size_t>(64, sets_.size())));
-  group_buckets_.assign(std::bit_ceil(std::max<size_t>(64, groups_.size())), kNone);
-  for (uint32_t g = 0; g < groups_.size(); ++g)
-    if (groups_[g].listed) list_group(g);
+  rehash_groups(std::bit_ceil(std::max<size_t>(64, groups_.size())));
   for (uint32_t& set : sets) set = id_of[set];
 }
 

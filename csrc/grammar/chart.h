@@ -69,8 +69,8 @@ class Chart {
   uint32_t step_token(uint32_t set, uint32_t id);
 
   // In two parts: what stands behind a byte or token is appended to `kernel`; then the set of it.
-  void scan_byte(uint32_t set, uint8_t byte, std::vector<Item>& kernel) const;
-  void scan_token(uint32_t set, uint32_t id, std::vector<Item>& kernel) const;
+  void scan_byte(uint32_t set, uint8_t byte, std::vector<Item>& kernel);
+  void scan_token(uint32_t set, uint32_t id, std::vector<Item>& kernel);
   uint32_t intern(std::vector<Item>& kernel);
 
   bool complete(uint32_t set) const { return sets_[set].complete; }
@@ -86,13 +86,17 @@ class Chart {
   // The byte classes (Vocabulary::byte_classes) all of whose bytes lead from the set to itself.
   uint64_t loop_classes(uint32_t set);
 
-  // Work: items and calls looked at. Each call that makes sets takes from it.
+  // Work: items and calls looked at. Each call that scans or makes sets takes from it.
   void allow_work(uint64_t work) { work_left_ = work; }
   uint64_t work_left() const { return work_left_; }
+  // Takes work; throws GrammarError(kTooAmbiguous) when too little is left.
+  void spend(uint64_t work);
 
   uint32_t num_sets() const { return static_cast<uint32_t>(sets_.size()); }
   size_t num_bytes() const;       // in use
   size_t capacity_bytes() const;  // allocated
+  // Gives memory back where far more is allocated than in use.
+  void shrink();
 
   // Forgets the sets made since num_sets() was `count`. No rows may have been kept.
   void truncate(uint32_t count);
@@ -126,10 +130,13 @@ class Chart {
   uint32_t open_set();
   void close_set(Set& set);
   void share_groups(uint32_t id, uint32_t begin, uint32_t end);
-  bool share_group(uint32_t id, Group& group, uint32_t index, bool last_chance);
+  void share_group(uint32_t id, uint32_t index);
+  uint32_t find_group(uint32_t id, uint32_t rule) const;
   uint32_t origin_in(uint32_t id, uint32_t rule) const;
   uint64_t hash_group(const Group& group) const;
   void list_group(uint32_t index);
+  void link_group(uint32_t index);
+  void rehash_groups(size_t num_buckets);
   void unlist_group(uint32_t index);
   void complete_kernel(Set& set);
   void predict(uint32_t rule);
@@ -138,7 +145,6 @@ class Chart {
   void return_to(Set& set, uint32_t origin, uint32_t rule);
   bool insert(const Pending& pending);
   void grow_seen();
-  void spend(uint64_t work);
   uint32_t step_and_keep(uint32_t set, uint8_t byte);
   static uint64_t hash(std::span<const Item> kernel);
   void link(uint32_t set);
@@ -163,6 +169,10 @@ class Chart {
   uint32_t generation_ = 0;
   std::vector<std::pair<uint32_t, uint32_t>> resolving_;  // set, rule
   std::vector<uint32_t> shared_;  // by group of the set: where items of its rule begin, or kNone
+  // By group of the set: calls whose rule is not yet known; the first of the calls waiting for it.
+  std::vector<uint32_t> num_open_, first_waiting_;
+  std::vector<std::pair<uint32_t, uint32_t>> waiting_;  // a group; the next that waits for the same
+  std::vector<uint32_t> known_;                         // groups, in the order they became known
   std::vector<Item> scratch_;
 };
 

@@ -9,10 +9,12 @@ namespace hotpath::grammar {
 
 namespace {
 
-constexpr uint64_t kStepWork = 1'000'000;
+constexpr uint64_t kTextWork = 20'000'000;  // items and calls for the whole text: about 0.5 s
+constexpr uint64_t kByteWork = 64;           // and for each byte of it
 constexpr size_t kCollectBytes = 32 << 20;
 constexpr size_t kMaxBytes = 256 << 20;
 constexpr size_t kMaxExpected = 16;
+constexpr size_t kMaxLooked = 1000;  // items looked at for what is expected, and edges of each
 constexpr size_t kMaxLiteral = 40;  // bytes
 
 // One member of a class as it would be written there.
@@ -62,9 +64,14 @@ std::vector<std::string> expected_in(const Automaton& automaton, const Chart& ch
     if (expected.size() < kMaxExpected && std::ranges::find(expected, text) == expected.end())
       expected.push_back(std::move(text));
   };
-  for (const Chart::Item& item : chart.scans(set)) {
-    for (const auto& edge : automaton.tokens_of(item.state)) add(concat("token(", edge.id, ")"));
-    const auto edges = automaton.bytes_of(item.state);
+  const auto items = chart.scans(set);
+  for (const Chart::Item& item : items.first(std::min(items.size(), kMaxLooked))) {
+    if (expected.size() == kMaxExpected) break;
+    const auto tokens = automaton.tokens_of(item.state);
+    for (const auto& edge : tokens.first(std::min(tokens.size(), kMaxExpected)))
+      add(concat("token(", edge.id, ")"));
+    auto edges = automaton.bytes_of(item.state);
+    edges = edges.first(std::min(edges.size(), kMaxLooked));
     if (edges.empty()) continue;
     if (std::string literal = literal_from(automaton, item.state); !literal.empty()) {
       add(quote_bytes(literal));
@@ -89,7 +96,8 @@ CheckResult check_text(const CompiledGrammar& grammar, std::string_view text) {
   const Automaton& automaton = grammar.automaton();
   const Vocabulary& vocabulary = grammar.vocabulary();
   Chart chart(automaton);
-  chart.allow_work(kStepWork);
+  chart.allow_work(kTextWork + kByteWork * text.size());
+  size_t collect_at = kCollectBytes;
   uint32_t set = chart.start();
   // Special tokens that were found in the text: what stands behind them, by where they end.
   std::map<size_t, std::vector<Chart::Item>> behind;
@@ -97,7 +105,6 @@ CheckResult check_text(const CompiledGrammar& grammar, std::string_view text) {
   uint32_t last = set;    // the last set that something could follow, and where
   size_t reached = 0;
   for (size_t at = 0;; ++at) {
-    chart.allow_work(kStepWork);
     if (const auto found = behind.find(at); found != behind.end()) {
       kernel.insert(kernel.end(), found->second.begin(), found->second.end());
       behind.erase(found);
@@ -109,19 +116,27 @@ CheckResult check_text(const CompiledGrammar& grammar, std::string_view text) {
     if (set == Chart::kDead) continue;
     chart.scan_byte(set, static_cast<uint8_t>(text[at]), kernel);
     for (const Chart::Item& item : chart.scans(set)) {
-      for (const auto& edge : automaton.tokens_of(item.state)) {
+      const auto tokens = automaton.tokens_of(item.state);
+      chart.spend(tokens.size());
+      for (const auto& edge : tokens) {
         if (edge.id >= static_cast<uint32_t>(vocabulary.size())) continue;
         const std::string_view bytes = vocabulary.bytes(static_cast<int32_t>(edge.id));
         if (!bytes.empty() && text.substr(at).starts_with(bytes))
           behind[at + bytes.size()].push_back({edge.target, item.origin});
       }
     }
-    if (chart.num_bytes() <= kCollectBytes || !behind.empty()) continue;
+    if (chart.num_bytes() <= collect_at) continue;
     std::vector<uint32_t> keep{set, last};
     for (const Chart::Item& item : kernel) keep.push_back(item.origin);
+    for (const auto& [end, items] : behind)
+      for (const Chart::Item& item : items) keep.push_back(item.origin);
     chart.keep_only(keep);
     set = keep[0], last = keep[1];
-    for (size_t i = 0; i < kernel.size(); ++i) kernel[i].origin = keep[i + 2];
+    size_t next = 2;
+    for (Chart::Item& item : kernel) item.origin = keep[next++];
+    for (auto& [end, items] : behind)
+      for (Chart::Item& item : items) item.origin = keep[next++];
+    collect_at = std::max(kCollectBytes, 2 * chart.num_bytes());
     if (chart.num_bytes() > kMaxBytes)
       throw GrammarError(GrammarError::Kind::kTooAmbiguous, 0,
                          "the grammar has too many readings of this text; make it less ambiguous");

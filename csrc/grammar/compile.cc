@@ -16,7 +16,8 @@ constexpr uint64_t kSmallRule = 48;         // rules up to this weight are part 
 constexpr uint64_t kSingleRule = 2000;      // likewise, of rules with one caller
 constexpr uint64_t kInlinedTotal = 20'000;  // of all copies of one rule
 constexpr uint64_t kExpanded = 256;         // a repetition is written out up to this weight
-constexpr uint64_t kKeyed = 512;            // equal repetitions up to this weight are found
+constexpr uint64_t kKeyed = 512;            // equal repetitions up to this written size are found
+constexpr size_t kKeyedTotal = 32 << 20;    // bytes of what is written to find them
 constexpr uint64_t kSaturated = uint64_t{1} << 40;
 constexpr uint32_t kMaxHeight = 1200;       // of an expression with what is inlined in it
 constexpr uint32_t kWideClass = 100;        // code points
@@ -141,6 +142,7 @@ class Compiler {
     for (uint32_t r = 0; r < n; ++r) order[r] = r, ++size[component[r]];
     std::ranges::stable_sort(order, {}, [&](uint32_t r) { return component[r]; });
     weight_.assign(in_.nodes.size(), 0);
+    written_.assign(in_.nodes.size(), 1);
     height_.assign(in_.nodes.size(), 1);
     wide_.assign(in_.nodes.size(), false);
     plan_.assign(in_.nodes.size(), Plan::kExpand);
@@ -163,7 +165,7 @@ class Compiler {
     deadline_.check();
     const Node& n = in_.nodes[i];
     switch (n.op) {
-      case Op::kBytes: weight_[i] = n.count; break;
+      case Op::kBytes: written_[i] = weight_[i] = std::max(n.count, 1u); break;
       case Op::kToken: weight_[i] = 1; break;
       case Op::kClass: {
         uint64_t points = 0;
@@ -177,16 +179,21 @@ class Compiler {
         for (uint32_t c = 0; c < n.count; ++c) {
           const uint32_t child = in_.children[n.begin + c];
           weight_[i] = std::min(weight_[i] + weight_[child], kSaturated);
+          written_[i] = std::min(written_[i] + written_[child], kSaturated);
           height_[i] = std::max(height_[i], height_[child] + 1);
           if (wide_[child]) wide_[i] = true;
         }
         break;
       case Op::kCall:
         weight_[i] = inlined_[n.a] ? weight_[in_.rules[n.a].root] : 1;
+        if (inlined_[n.a])
+          written_[i] = std::min(written_[in_.rules[n.a].root] + 1, kSaturated);
         height_[i] = inlined_[n.a] ? height_[in_.rules[n.a].root] + 1 : 1;
         wide_[i] = inlined_[n.a] && wide_[in_.rules[n.a].root];
         break;
       case Op::kRepeat: {
+        written_[i] = std::min(written_[n.a] + 1, kSaturated);
+        weight_[i] = 1;
         if (n.max == 0 || !productive_[n.a]) break;
         const uint64_t w = std::max<uint64_t>(weight_[n.a], 1);
         const uint64_t copies = n.max == kUnbounded ? std::max(n.min, 1u) : n.max;
@@ -201,8 +208,6 @@ class Compiler {
           weight_[i] = times(copies, w);
           wide_[i] = wide_[n.a];
           height_[i] = height_[n.a] + 1;
-        } else {
-          weight_[i] = 1;
         }
         break;
       }
@@ -234,12 +239,19 @@ class Compiler {
 
   // The rule that a kLoop or kCounted node calls. Nodes that say the same share one.
   uint32_t rule_of_repeat(uint32_t i) {
+    const auto [at, is_new] = rules_of_repeats_.try_emplace(i, 0);
+    if (is_new) at->second = find_rule_of_repeat(i);
+    return at->second;
+  }
+
+  uint32_t find_rule_of_repeat(uint32_t i) {
     const Node& n = in_.nodes[i];
     std::string key;
-    if (weight_[n.a] <= kKeyed)
+    if (written_[n.a] <= kKeyed && keyed_ < kKeyedTotal)
       append_key(n.a, key);
     else
       append_number(key += '#', n.a);
+    keyed_ += key.size();
     if (plan_[i] == Plan::kLoop) {
       const auto kind = n.min == 0 ? Job::kStar : Job::kPlus;
       const auto [at, is_new] = repeat_ids_.try_emplace((kind == Job::kStar ? '*' : '+') + key, 0);
@@ -289,7 +301,7 @@ class Compiler {
     key.append(reinterpret_cast<const char*>(&value), sizeof(value));
   }
 
-  // What node i says, inlined rules written out.
+  // What node i says, inlined rules written out. Its written size bounds how deep this goes.
   void append_key(uint32_t i, std::string& key) {
     deadline_.check();
     const Node& n = in_.nodes[i];
@@ -457,6 +469,8 @@ class Compiler {
   std::vector<uint32_t> parent_, rule_at_root_;  // by node
   std::vector<bool> productive_, nullable_, wide_;
   std::vector<uint64_t> weight_;
+  // Nodes and bytes with all that is below, whatever the plan of repetitions: for append_key.
+  std::vector<uint64_t> written_;
   std::vector<uint32_t> height_;
   std::vector<Plan> plan_;
   std::vector<bool> inlined_;
@@ -464,6 +478,8 @@ class Compiler {
   std::vector<Job> jobs_;  // by rule of the automaton
   std::unordered_map<uint32_t, uint32_t> rule_ids_;
   std::map<std::string, uint32_t> repeat_ids_;
+  std::unordered_map<uint32_t, uint32_t> rules_of_repeats_;  // by node
+  size_t keyed_ = 0;                                         // bytes of keys written
 };
 
 }  // namespace

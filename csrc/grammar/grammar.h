@@ -115,7 +115,7 @@ class Matcher {
   int32_t forced_token() const;
 
   const CompiledGrammar& grammar() const { return *grammar_; }
-  size_t num_bytes() const { return chart_.num_bytes() + history_.size() * sizeof(Step); }
+  size_t num_bytes() const { return chart_.capacity_bytes() + history_.capacity() * sizeof(Step); }
 
  private:
   struct Step {
@@ -124,7 +124,8 @@ class Matcher {
   };
 
   void push(uint32_t set, bool terminated);
-  void collect();
+  void collect(uint32_t* also = nullptr);
+  bool bound_memory(uint32_t& set);
 
   std::shared_ptr<const CompiledGrammar> grammar_;
   Chart chart_;
@@ -144,7 +145,8 @@ struct CheckResult {
 };
 
 // Runs a text through a grammar, without tokens. Special tokens count as their bytes here.
-// Throws GrammarError(kTooAmbiguous).
+// Throws GrammarError(kTooAmbiguous), also when all of it takes more work than a text of its length
+// may.
 CheckResult check_text(const CompiledGrammar& grammar, std::string_view text);
 
 // Compiled grammars by their text, the least recently used dropped when max_bytes are exceeded.

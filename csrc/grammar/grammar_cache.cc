@@ -26,7 +26,9 @@ std::shared_ptr<const CompiledGrammar> GrammarCache::get(const std::string& sour
   lock.unlock();
   std::shared_ptr<const CompiledGrammar> grammar;
   std::exception_ptr error;
+  std::list<std::string> recent;  // made here: nothing below fails, so that who waits is told
   try {
+    recent.push_front(source);
     grammar = CompiledGrammar::compile(source, vocabulary_, limits_);
   } catch (...) {
     error = std::current_exception();
@@ -38,7 +40,7 @@ std::shared_ptr<const CompiledGrammar> GrammarCache::get(const std::string& sour
   if (error) {
     entries_.erase(source);
   } else {
-    recent_.push_front(source);
+    recent_.splice(recent_.begin(), recent);
     entry->recent = recent_.begin();
     drop_old();
   }

@@ -12,6 +12,9 @@ namespace {
 constexpr int kMaxPaths = 96;        // entries looked at for one mask
 constexpr size_t kMaxDepth = 24;     // callers in a row
 constexpr uint64_t kFillWork = 8'000'000;  // items of sets made for one mask: about 0.2 s
+constexpr uint64_t kLeastWork = kFillWork / 2;  // below this, tokens are tried at the place
+constexpr uint64_t kVisitWork = 32;  // of an entry that is there already, and a part for its bits
+constexpr uint64_t kTriedPerWork = 8;  // tokens tried by steps that are known
 constexpr uint32_t kFewLeft = 10;  // elements; most tokens are too long then to reuse a mask
 constexpr size_t kMaxScratch = 2;    // charts kept
 constexpr size_t kMaxScratchBytes = 2 << 20;
@@ -68,6 +71,8 @@ struct MaskCache::Filling {
   std::vector<RankRange> rest;  // open when paths or depth ran out
   int paths_left = kMaxPaths;
   uint64_t work_left = kFillWork;
+
+  void spend(uint64_t work) { work_left -= std::min(work, work_left); }
 };
 
 void MaskCache::fill(Chart& chart, uint32_t set, std::span<uint32_t> words) {
@@ -75,19 +80,27 @@ void MaskCache::fill(Chart& chart, uint32_t set, std::span<uint32_t> words) {
         " words, received ", words.size());
   std::ranges::fill(words, 0u);
   Filling filling{.chart = chart, .set = set, .words = words, .frames = {}, .rest = {}};
+  bool all_directly = false;
   for (const Chart::Item& item : chart.scans(set)) {
     for (const auto& edge : automaton_.tokens_of(item.state))
       if (edge.id < static_cast<uint32_t>(vocabulary_.size()))
         words[edge.id / 32] |= 1u << (edge.id % 32);
-    if (automaton_.bytes_of(item.state).empty()) continue;
+    filling.spend(1 + automaton_.tokens_of(item.state).size() / 8);
+    if (automaton_.bytes_of(item.state).empty() || all_directly) continue;
+    if (filling.work_left < kLeastWork) {  // one walk for all items instead of one for each
+      all_directly = true;
+      continue;
+    }
     filling.frames.assign(1, {item.state, 0, item.origin, automaton_.states[item.state].rule});
     visit(filling, 0, nullptr);
   }
+  if (all_directly) filling.rest.assign(1, {0, vocabulary_.num_ranks()});
   if (!filling.rest.empty()) check_directly(filling, std::move(filling.rest));
 }
 
 void MaskCache::visit(Filling& filling, uint64_t parent, const MaskEntry* parent_entry) {
   --filling.paths_left;
+  filling.spend(kVisitWork + vocabulary_.mask_words() / 256);
   const Slot slot = get(filling, parent, parent_entry);
   const MaskEntry& entry = *slot.entry;
   if (!entry.bits.empty())
@@ -98,7 +111,8 @@ void MaskCache::visit(Filling& filling, uint64_t parent, const MaskEntry* parent
   // Nothing is added to the chart meanwhile, so that the span stays.
   for (const Chart::Call& call : filling.chart.calls(frame.origin, frame.rule)) {
     if (call.state == Chart::kAccept) continue;  // nothing may follow the end
-    if (filling.paths_left <= 0 || filling.frames.size() > kMaxDepth) {
+    if (filling.paths_left <= 0 || filling.frames.size() > kMaxDepth ||
+        filling.work_left < kLeastWork) {
       filling.rest.insert(filling.rest.end(), entry.open.begin(), entry.open.end());
       return;
     }
@@ -197,15 +211,21 @@ std::shared_ptr<const MaskEntry> MaskCache::make(Filling& filling, uint64_t pare
     origin = chart->add_frame(rule_of(i - 1), {frames[i].state, origin, frames[i].count});
   const uint32_t set = chart->add_bare({frames[0].state, origin});
   const Automaton::Rule& outermost = automaton_.rules[rule_of(last)];
+  uint64_t num_tried = 0;
+  const auto made_of = [&](const WalkResult& result) {
+    num_tried += result.num_tried;
+    return entry_of(result);
+  };
   std::shared_ptr<const MaskEntry> entry;
   if (last > 0 && outermost.counted && rule_of(last) != outermost.free_rule &&
       left(outermost, frames[last].count) > kFewLeft)
-    entry = from_free(filling, *chart, set, parent, *parent_entry);
+    entry = from_free(filling, *chart, set, parent, *parent_entry, num_tried);
   else if (!parent_entry || num_tokens(parent_entry->open) > vocabulary_.num_ranks() / 4)
-    entry = entry_of(walk_all(*chart, set, vocabulary_));  // leaves subtrees and loops at once
+    entry = made_of(walk_all(*chart, set, vocabulary_));  // leaves subtrees and loops at once
   else
-    entry = entry_of(walk_ranges(*chart, set, vocabulary_, parent_entry->open, 0, true));
+    entry = made_of(walk_ranges(*chart, set, vocabulary_, parent_entry->open, 0, true));
   filling.work_left = std::min(filling.work_left, chart->work_left());
+  filling.spend(num_tried / kTriedPerWork);
   give_scratch(std::move(chart));
   return entry;
 }
@@ -215,7 +235,8 @@ std::shared_ptr<const MaskEntry> MaskCache::make(Filling& filling, uint64_t pare
 // the same unless more elements are needed first. Only the others have to be tried.
 std::shared_ptr<const MaskEntry> MaskCache::from_free(Filling& filling, Chart& chart, uint32_t set,
                                                       uint64_t parent,
-                                                      const MaskEntry& parent_entry) {
+                                                      const MaskEntry& parent_entry,
+                                                      uint64_t& num_tried) {
   const Frame frame = filling.frames.back();
   const Automaton::Rule& rule = automaton_.rules[automaton_.states[frame.state].rule];
   const uint32_t same_up_to = left(rule, frame.count), need = needed(rule, frame.count);
@@ -231,6 +252,7 @@ std::shared_ptr<const MaskEntry> MaskCache::from_free(Filling& filling, Chart& c
     shorter.open = free.entry->open;
   else if (need <= vocabulary_.longest())
     shorter = walk_ranges(chart, set, vocabulary_, free.entry->open, 0, true);
+  num_tried += longer.num_tried + shorter.num_tried;
 
   auto entry = std::make_shared<MaskEntry>();
   if (free.entry->bits.empty() && num_tokens(longer.accepted) <= vocabulary_.mask_words()) {

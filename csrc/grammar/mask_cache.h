@@ -88,7 +88,8 @@ class MaskCache {
   std::shared_ptr<const MaskEntry> make(Filling& filling, uint64_t parent,
                                         const MaskEntry* parent_entry);
   std::shared_ptr<const MaskEntry> from_free(Filling& filling, Chart& chart, uint32_t set,
-                                             uint64_t parent, const MaskEntry& parent_entry);
+                                             uint64_t parent, const MaskEntry& parent_entry,
+                                             uint64_t& num_tried);
   std::shared_ptr<const MaskEntry> entry_of(const WalkResult& result) const;
   std::vector<int32_t> tokens_of(const std::vector<RankRange>& ranges) const;
   void clear_longer(const std::vector<RankRange>& ranges, uint32_t length,

@@ -31,6 +31,7 @@ WalkResult walk_all(Chart& chart, uint32_t set, const Vocabulary& vocabulary) {
   uint16_t visits = 0;
   for (uint32_t i = 0; i < n;) {
     const Vocabulary::Node& node = nodes[i];
+    ++result.num_tried;
     const uint32_t d = node.depth;
     const uint32_t to = chart.step_kept(path[d - 1], node.byte);
     if (to == Chart::kDead) {
@@ -68,6 +69,7 @@ WalkResult walk_ranges(Chart& chart, uint32_t set, const Vocabulary& vocabulary,
   size_t reached = 0;  // bytes of `last` that led to a set
   for (const auto& [begin, end] : ranges) {
     for (uint32_t rank = begin; rank < end; ++rank) {
+      ++result.num_tried;
       if (vocabulary.length_at(rank) <= min_length) continue;
       const std::string_view token = vocabulary.bytes_at(rank);
       size_t common = 0;

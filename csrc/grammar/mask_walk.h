@@ -12,6 +12,7 @@ namespace hotpath::grammar {
 struct WalkResult {
   std::vector<RankRange> accepted;
   std::vector<RankRange> open;  // ran past the bottom of the stack with bytes left
+  uint64_t num_tried = 0;       // nodes of the trie, or ranks
 };
 
 // Appends to ranges that lie before; joins neighbours.

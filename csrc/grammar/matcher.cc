@@ -10,13 +10,13 @@ namespace {
 constexpr uint64_t kStepWork = 1'000'000;     // items and calls for one token: about 20 ms
 constexpr size_t kCollectBytes = 2 << 20;     // a chart is cleaned up above this
 constexpr size_t kMaxChartBytes = 64 << 20;   // of one sequence
+constexpr size_t kMaxLiveBytes = 48 << 20;    // of what it can come back to, when that is passed
 
-void check_memory(const Chart& chart) {
-  if (chart.num_bytes() > kMaxChartBytes)
-    throw GrammarError(GrammarError::Kind::kTooAmbiguous, 0,
-                       "the grammar has too many readings of this text to remember them all; make "
-                       "it less ambiguous");
-}
+// Gives back what a call has made the chart allocate, however the call ends.
+struct Shrinking {
+  Chart& chart;
+  ~Shrinking() { chart.shrink(); }
+};
 
 }  // namespace
 
@@ -58,15 +58,29 @@ void Matcher::push(uint32_t set, bool terminated) {
   if (chart_.num_bytes() > collect_at_) collect();
 }
 
-// Forgets the places that the sequence cannot come back to.
-void Matcher::collect() {
+// Forgets the places that the sequence cannot come back to. *also: a set to keep; its new id.
+void Matcher::collect(uint32_t* also) {
   std::vector<uint32_t> sets;
   for (const Step& step : history_) sets.push_back(step.set);
   sets.push_back(set_);
+  if (also) sets.push_back(*also);
   chart_.keep_only(sets);
   for (size_t i = 0; i < history_.size(); ++i) history_[i].set = sets[i];
-  set_ = sets.back();
+  set_ = sets[history_.size()];
+  if (also) *also = sets.back();
   collect_at_ = std::max(kCollectBytes, 2 * chart_.num_bytes());
+}
+
+// Called with the set that is about to be the place. True: ids have changed, `set` with them. What
+// can be forgotten is no reason to fail; enough is left free that this is not soon needed again.
+bool Matcher::bound_memory(uint32_t& set) {
+  if (chart_.num_bytes() <= kMaxChartBytes) return false;
+  collect(&set);
+  if (chart_.num_bytes() > kMaxLiveBytes)
+    throw GrammarError(GrammarError::Kind::kTooAmbiguous, 0,
+                       "the grammar has too many readings of this text to remember them all; make "
+                       "it less ambiguous");
+  return true;
 }
 
 bool Matcher::accept_token(int32_t id) {
@@ -76,6 +90,7 @@ bool Matcher::accept_token(int32_t id) {
     push(set_, true);
     return true;
   }
+  const Shrinking shrinking{chart_};
   chart_.allow_work(kStepWork);
   const uint32_t num_sets = chart_.num_sets();
   std::vector<Chart::Item> kernel;
@@ -87,25 +102,26 @@ bool Matcher::accept_token(int32_t id) {
     if (set != Chart::kDead) chart_.scan_byte(set, static_cast<uint8_t>(bytes.back()), kernel);
   }
   chart_.scan_token(set_, static_cast<uint32_t>(id), kernel);
-  const uint32_t set = chart_.intern(kernel);
+  uint32_t set = chart_.intern(kernel);
   if (set == Chart::kDead) {
     chart_.truncate(num_sets);
     return false;
   }
-  check_memory(chart_);
+  bound_memory(set);
   push(set, false);
   return true;
 }
 
 bool Matcher::accept_bytes(std::string_view bytes) {
   if (terminated_) return false;
-  const uint32_t num_sets = chart_.num_sets();
+  const Shrinking shrinking{chart_};
+  uint32_t num_sets = chart_.num_sets();
   uint32_t set = set_;
   for (const char byte : bytes) {
     chart_.allow_work(kStepWork);
     set = chart_.step(set, static_cast<uint8_t>(byte));
     if (set == Chart::kDead) break;
-    check_memory(chart_);
+    if (bound_memory(set)) num_sets = chart_.num_sets();
   }
   if (set == Chart::kDead) {
     chart_.truncate(num_sets);
@@ -123,6 +139,7 @@ void Matcher::fill_mask(std::span<uint32_t> words) {
     std::ranges::fill(words, 0u);
     return;
   }
+  const Shrinking shrinking{chart_};
   grammar_->masks().fill(chart_, set_, words);
   if (!chart_.complete(set_)) return;
   for (const int32_t id : vocabulary.stop_ids()) words[id / 32] |= 1u << (id % 32);
@@ -142,6 +159,7 @@ void Matcher::rollback(int steps) {
 std::string Matcher::forced_bytes(size_t max_bytes) {
   std::string forced;
   if (terminated_) return forced;
+  const Shrinking shrinking{chart_};
   const Automaton& automaton = grammar_->automaton();
   const uint32_t num_sets = chart_.num_sets();
   chart_.allow_work(kStepWork);

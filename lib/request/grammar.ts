@@ -1,13 +1,22 @@
 /** The grammar of a request whose answer has a form: what lib/grammar needs to know of the model and the prompt. */
 import { EngineError, fromNative, invalidRequest } from '../errors.js';
-import { type Grammar, type GrammarContext, grammarOf } from '../grammar/index.js';
+import type { Grammar, GrammarContext } from '../grammar/index.js';
 import type { NativeEngine, NativeGrammar } from '../native.js';
 import { harmonyPrefix } from '../parse/harmony.js';
 import { reasoningFormat, startsInReasoning } from '../parse/reasoning/index.js';
 import type { ChatFields } from './chat.js';
 import { type Constraint, type ConstraintFields, planConstraint } from './constraint.js';
+import { LoweredGrammars } from './lowered.js';
 import { needsTokenizer, type RenderedChat, type TextModel } from './render.js';
 import type { ModelFacts } from './sampling.js';
+
+const lowered = new WeakMap<TextModel, LoweredGrammars>();
+
+function grammarsOf(text: TextModel): LoweredGrammars {
+  const known = lowered.get(text) ?? new LoweredGrammars();
+  lowered.set(text, known);
+  return known;
+}
 
 export interface AnswerGrammar extends Grammar {
   /** The field that asked for it. */
@@ -27,10 +36,11 @@ export function chatGrammar(
   if (constraint === null) return null;
   const context = chatContext(constraint, fields, text, rendered, facts);
   const { param, mayThink } = context;
-  const grammar = { ...grammarOf(constraint, context), param };
+  const known = grammarsOf(text);
+  const grammar = { ...known.grammarOf(constraint, context), param };
   if (!mayThink) return grammar;
   const closed = { ...context, mayThink: null, startAfter: mayThink.end };
-  return { ...grammar, withoutThinking: () => ({ ...grammarOf(constraint, closed), param }) };
+  return { ...grammar, withoutThinking: () => ({ ...known.grammarOf(constraint, closed), param }) };
 }
 
 /** What fields without a conversation ask for: the answer is constrained from its beginning. */
@@ -49,7 +59,7 @@ export function answerGrammar(
     toolFrame: text.toolFrame,
     startAfter: null,
   };
-  return { ...grammarOf(constraint, context), param };
+  return { ...grammarsOf(text).grammarOf(constraint, context), param };
 }
 
 function chatContext(

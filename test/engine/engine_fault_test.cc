@@ -2,41 +2,13 @@
 
 #include <atomic>
 #include <condition_variable>
-#include <cstdlib>
 #include <mutex>
-#include <new>
 #include <thread>
 
 #include "client.h"
 #include "engine/mailbox.h"
+#include "failing_allocator.h"
 #include "harness.h"
-
-namespace {
-// Counts down allocations of one thread; the one at zero fails, once. Negative: off.
-thread_local int64_t allocations_until_failure = -1;
-
-// Not inlined, or GCC takes free() for the wrong partner of the new that it sees beside it.
-[[gnu::noinline]] void release(void* p) { std::free(p); }
-
-void* allocate_or_fail(std::size_t size) {
-  if (allocations_until_failure >= 0 && allocations_until_failure-- == 0) throw std::bad_alloc();
-  if (void* p = std::malloc(size ? size : 1)) return p;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-void* operator new(std::size_t size) { return allocate_or_fail(size); }
-void* operator new[](std::size_t size) { return allocate_or_fail(size); }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return std::malloc(size ? size : 1);
-}
-void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
-  return std::malloc(size ? size : 1);
-}
-void operator delete(void* p) noexcept { release(p); }
-void operator delete[](void* p) noexcept { release(p); }
-void operator delete(void* p, std::size_t) noexcept { release(p); }
-void operator delete[](void* p, std::size_t) noexcept { release(p); }
 
 namespace hotpath::test {
 namespace {
