@@ -353,18 +353,23 @@ describe('in company', () => {
         return engine.completions({ ...endless, seed: i, stream: false }, options);
       }),
     );
+    // The last to be given up may have ended by then on a fast machine.
     for (const outcome of outcomes) {
-      expect(outcome.status).toBe('rejected');
       if (outcome.status === 'rejected') expect(outcome.reason.name).toBe('AbortError');
+      else expect(outcome.value.choices[0]!.text).toMatch(/^[a-z]{900}$/);
     }
-    const whole = complete({ ...endless, rid: 'mine' });
-    const aborted = new Promise((resolve) => {
-      setTimeout(() => resolve(engine.abort('mine')), 40);
-    });
-    const [choice] = (await whole).choices;
-    expect(await aborted).toBe(true);
-    expect(choice!.finish_reason).toBe('abort');
-    expect(choice!.text).toMatch(/^[a-z]*$/);
+    expect(outcomes.some(({ status }) => status === 'rejected')).toBe(true);
+    let text = '';
+    let finish: string | null = null;
+    let asked = false;
+    for await (const { choices } of engine.completions({ ...endless, rid: 'mine', stream: true })) {
+      if (!asked) expect(engine.abort('mine')).toBe(true);
+      asked = true;
+      text += choices[0]!.text;
+      finish = choices[0]!.finish_reason ?? finish;
+    }
+    expect(finish).toBe('abort');
+    expect(text).toMatch(/^[a-z]+$/);
     let seen = 0;
     for await (const _ of engine.completions({ ...endless, stream: true })) if (++seen === 5) break;
     expect(seen).toBe(5);
