@@ -166,6 +166,24 @@ export function listDfa(texts: readonly string[]): Dfa {
   }));
 }
 
+/** Every text but these: their tree, with a way out of it at every place. */
+export function exceptDfa(texts: readonly string[]): Dfa {
+  const tree = listDfa(texts);
+  const outside = tree.length;
+  const states = tree.map(({ accept, edges }): DfaState => {
+    const all: Edge[] = [];
+    let next = 0;
+    for (const [point, , to] of edges) {
+      if (point > next) all.push([next, point - 1, outside]);
+      all.push([point, point, to]);
+      next = point + 1;
+    }
+    if (next <= lastCodePoint) all.push([next, lastCodePoint, outside]);
+    return { accept: !accept, edges: all };
+  });
+  return [...states, { accept: true, edges: [[0, lastCodePoint, outside]] }];
+}
+
 /** Every text. */
 export const anyDfa: Dfa = [{ accept: true, edges: [[0, lastCodePoint, 0]] }];
 

@@ -184,7 +184,24 @@ export function hasNoNumber(set: NumberSet): boolean {
   }
 }
 
+/** Automata that were made lately: a set is first looked at for numbers, then written, often in several schemas. */
+const recent = new Map<string, Dfa>();
+const maxRecent = 64;
+const maxRecentStates = 2000;
+
 function automaton(set: NumberSet, range: Regex): Dfa {
+  const bound = (of: Bound | null) =>
+    of && `${of.value.digits}e-${of.value.scale}${of.exclusive ? '!' : ''}`;
+  const multiples = set.multiples.map(multipleKey).sort().join();
+  const key = [set.kind, bound(set.low), bound(set.high), multiples].join(' ');
+  const dfa = recent.get(key) ?? minimised(makeAutomaton(set, range));
+  recent.delete(key);
+  if (dfa.length <= maxRecentStates) recent.set(key, dfa);
+  if (recent.size > maxRecent) recent.delete(recent.keys().next().value!);
+  return dfa;
+}
+
+function makeAutomaton(set: NumberSet, range: Regex): Dfa {
   // The multiples first, which are small together; wanted ones before others.
   const ordered = [...set.multiples].sort((a, b) => Number(a.not) - Number(b.not));
   let wanted: Dfa = anyDfa;

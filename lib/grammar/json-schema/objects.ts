@@ -1,5 +1,5 @@
 /** Objects: named properties in the schema's order, then others. */
-import { isNothing, listDfa, product } from '../dfa.js';
+import { exceptDfa, isNothing, listDfa, product } from '../dfa.js';
 import { choice, never, optional, repeat, sequence } from '../source.js';
 import { jsonSpelling, writeLanguage } from '../write.js';
 import { holdsString, isEveryString, type StringSet, stringDfa, writeStrings } from './strings.js';
@@ -75,7 +75,9 @@ function writeName(writer: SchemaWriter, all: StringSet, taken: readonly string[
     return isEveryString(names)
       ? repeat(writeStrings(source, { ...names, least: 1, most: 1 }, jsonSpelling), 0, Infinity)
       : writeStrings(source, names, jsonSpelling);
-  const left = product(stringDfa(names), listDfa(taken), 'minus');
+  const left = isEveryString(names)
+    ? exceptDfa(taken)
+    : product(stringDfa(names), listDfa(taken), 'minus');
   return isNothing(left)
     ? never
     : writer.named('name', writeLanguage(source, left, jsonSpelling, 'name'));
