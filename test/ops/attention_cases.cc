@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "harness.h"
 #include "paged.h"
@@ -191,11 +192,12 @@ void add_attention_cases(std::vector<Case>& cases) {
   const std::vector<SequenceShape> few = {{6000, 1}}, long_rows = {{19000, 1}, {70, 2, 0}, {9000, 1}};
   const std::vector<SequenceShape> short_rows = {{600, 1}, {64, 1}, {1, 1}, {130, 1}};
   for (DType cache : {DType::kBF16, DType::kF16}) {
-    for (const auto& rows : {few, long_rows, short_rows}) {
-      cases.push_back(attention_case({14, 2, 64, 16, 0, cache, rows}, "cut"));
-      cases.push_back(attention_case({8, 2, 128, 16, 0, cache, rows}, "cut"));
-      cases.push_back(attention_case({8, 2, 128, 32, 5000, cache, rows}, "cut"));
-      cases.push_back(attention_case({2, 1, 256, 16, 500, cache, rows}, "cut"));
+    for (const auto& [label, rows] : {std::pair("cut few", few), std::pair("cut long", long_rows),
+                                      std::pair("cut short", short_rows)}) {
+      cases.push_back(attention_case({14, 2, 64, 16, 0, cache, rows}, label));
+      cases.push_back(attention_case({8, 2, 128, 16, 0, cache, rows}, label));
+      cases.push_back(attention_case({8, 2, 128, 32, 5000, cache, rows}, label));
+      cases.push_back(attention_case({2, 1, 256, 16, 500, cache, rows}, label));
     }
     cases.push_back(attention_invariance({4, 2, 64, 16, 0, cache, long_rows}));
     cases.push_back(attention_invariance({8, 2, 128, 16, 9500, cache, {{19000, 1}, {600, 1}, {9000, 1}}}));
