@@ -148,9 +148,14 @@ describe('a run', () => {
     const fake = await echo();
     const answer = fake.native.onSubmit!;
     let most = 0;
+    let asked = 0;
+    const waiting: Parameters<typeof answer>[0][] = [];
+    // Nothing is answered before three wait for it.
     fake.native.onSubmit = (submitted) => {
       most = Math.max(most, fake.native.live.size);
-      answer(submitted);
+      waiting.push(submitted);
+      if (++asked === ids.length || waiting.length === 3)
+        for (const one of waiting.splice(0)) answer(one);
     };
     expect((await batch(fake, '--concurrency', '3')).code).toBe(0);
     expect(most).toBe(3);
