@@ -212,11 +212,12 @@ describe('a second run', () => {
     const { code, err } = await batch(fake);
     expect(code).toBe(0);
     expect(err).toMatch(new RegExp(`ended in half a line: its ${half.length} bytes were cut off`));
-    expect(fake.native.submitted.map(({ promptIds }) => [...promptIds])).toEqual([
-      bytesOf('a'),
-      bytesOf('c'),
-    ]);
-    expect(results().map((r) => r.custom_id)).toEqual(['b', 'a', 'c']);
+    // Two at a time, in whatever order they are tokenised and answered.
+    const asked = fake.native.submitted.map(({ promptIds }) => String([...promptIds]));
+    expect(asked.sort()).toEqual([String(bytesOf('a')), String(bytesOf('c'))]);
+    const [kept, ...others] = results().map((r) => r.custom_id);
+    expect(kept).toBe('b');
+    expect(others.sort()).toEqual(['a', 'c']);
     expect(results()[0]!.response!.body).toEqual({ from: 'earlier' });
   });
 
