@@ -16,8 +16,8 @@
 //   a | b            alternatives; an empty one is written ""
 //   a b              sequence;  ( a )  group
 //   a? a* a+ a{2} a{2,} a{2,5}
-//   "text"           the bytes of its UTF-8; escapes \" \\ \/ \n \r \t \b \f \uXXXX (pairs of
-//                    surrogates are one character) \u{X...}, and \xHH for a byte of any value
+//   "text"           the bytes of its UTF-8; escapes \" \\ \/ \n \r \t \b \f \uHHHH (pairs of
+//                    surrogates are one character) \u{H...}, and \xHH for a byte of any value
 //   [a-z_] [^"\\]    one code point; escapes as in strings, \] \- \^ \[, and \d \w \s (ASCII)
 //   .                any code point but \n
 //   name             another rule; every kind of recursion is fine

@@ -321,7 +321,8 @@ class Parser {
     return value;
   }
 
-  // Behind \u: XXXX or {X...}; a surrogate pair written as two escapes is one code point.
+  // Behind \u: four hexadecimal digits, or some in braces; a surrogate pair written as two escapes
+  // is one code point.
   uint32_t unicode_escape(size_t position) {
     uint32_t value;
     if (peek() == '{') {

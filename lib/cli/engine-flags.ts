@@ -11,7 +11,7 @@ const dtypes = ['auto', 'f32', 'f16', 'bf16'];
 export const engineFlags = {
   device: {
     value: 'text',
-    placeholder: 'device',
+    argument: 'device',
     about: "'auto', 'cpu', 'cuda' or 'cuda:<index>'",
     standard: 'auto: the first GPU that can be used, else the CPU',
   },
@@ -82,21 +82,21 @@ export const engineFlags = {
   },
   reasoningParser: {
     value: 'text',
-    placeholder: 'name',
+    argument: 'name',
     about:
       'how the model marks reasoning: deepseek-r1, deepseek-v3, qwen3, qwen3-thinking, kimi, kimi_k2, gpt-oss or none',
     standard: 'auto: from the chat template',
   },
   toolParser: {
     value: 'text',
-    placeholder: 'name',
+    argument: 'name',
     about:
       'how the model writes tool calls: hermes, qwen3-coder, llama3, mistral, deepseek-v3, deepseek-v3.1, kimi_k2, gpt-oss or none',
     standard: 'auto: from the chat template',
   },
   servedModelName: {
     value: 'text',
-    placeholder: 'name',
+    argument: 'name',
     about: '`model` of responses',
     standard: "the hub id or the folder's name",
   },
@@ -116,13 +116,13 @@ export const engineFlags = {
   },
   revision: {
     value: 'text',
-    placeholder: 'name',
+    argument: 'name',
     about: 'hub models: branch, tag or commit',
     standard: 'main',
   },
   cacheDir: {
     value: 'text',
-    placeholder: 'folder',
+    argument: 'folder',
     about: 'hub models: the cache folder',
     standard: "Hugging Face's: HF_HUB_CACHE, HF_HOME",
   },

@@ -22,7 +22,7 @@ export interface Flag {
   /** The default in words; it is never sent, so that it stays the engine's. `true`: --no-x turns it off. */
   standard?: string | true;
   /** What stands for the value in the help. Default: by its kind. */
-  placeholder?: string;
+  argument?: string;
   /** An environment variable that is read where the flag is not given. */
   env?: string;
 }
@@ -59,7 +59,7 @@ function optionsOf(name: string, flag: Flag): Option[] {
   const words = standard === undefined ? '' : ` (default: ${standard})`;
   const choices = typeof value === 'string' ? '' : `: ${value.join(', ')}`;
   const option = new Option(
-    `--${name} <${flag.placeholder ?? placeholderOf(value)}>`,
+    `--${name} <${flag.argument ?? argumentOf(value)}>`,
     `${about}${choices}${words}`,
   );
   if (env !== undefined) option.env(env);
@@ -81,7 +81,7 @@ export function readFlags(
   return values;
 }
 
-function placeholderOf(value: FlagValue): string {
+function argumentOf(value: FlagValue): string {
   if (typeof value !== 'string') return 'value';
   return {
     text: 'text',

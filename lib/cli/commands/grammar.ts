@@ -19,7 +19,7 @@ const formFlags = {
 const toolFlags = {
   toolChoice: {
     value: 'text',
-    placeholder: 'auto, required or a name',
+    argument: 'auto, required or a name',
     about: 'with --tools: whether, or which of them, the text has to call',
     standard: 'auto, which constrains calls of strict tools only',
   },
