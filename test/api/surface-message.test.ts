@@ -5,10 +5,10 @@ import type {
   ChatCompletionRequest,
   Engine,
   ResponseMessage,
-  Tool,
 } from '../../lib/index.js';
 import { describe, test } from '../device.js';
 import { collect, loadPocket, settled, user } from './pocket.js';
+import { noThinking, weather } from './surface/helpers.js';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -19,20 +19,7 @@ afterEach(async () => {
 });
 afterAll(() => engine.close());
 
-const weather: Tool = {
-  type: 'function',
-  function: {
-    name: 'get_weather',
-    description: 'The weather of a city',
-    parameters: {
-      type: 'object',
-      properties: { city: { type: 'string' } },
-      required: ['city'],
-    },
-  },
-};
 const sum = user('What is 467 + 385?');
-const noThinking = { chat_template_kwargs: { enable_thinking: false } };
 
 type Body = Omit<ChatCompletionRequest, 'stream'>;
 
