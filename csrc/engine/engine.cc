@@ -435,9 +435,9 @@ class EngineThread final : public Engine {
       throw;
     }
     const int32_t block_size = kv_.block_size();
+    const auto& blocks = seq.running ? seq.block_table : seq.last_blocks;
     for (int32_t p = 0; p < num_rows; ++p, experts += kv_.experts_per_token())
-      kv_.load_experts(int64_t{seq.block_table[p / block_size]} * block_size + p % block_size,
-                       experts);
+      kv_.load_experts(int64_t{blocks[p / block_size]} * block_size + p % block_size, experts);
     ++(finish == Finish::kAbort ? stats_.requests_aborted : stats_.requests_finished);
     scheduler_.remove(seq);
   }

@@ -244,6 +244,7 @@ void Scheduler::release_blocks(Sequence& seq) {
   for (size_t i = seq.num_tree_blocks; i < seq.block_table.size(); ++i)
     pool_.release(seq.block_table[i]);
   tree_.unlock(seq.tree_node);
+  seq.last_blocks.swap(seq.block_table);
   seq.block_table.clear();
   seq.tree_node = PrefixTree::kRoot;
   seq.num_tree_blocks = 0;

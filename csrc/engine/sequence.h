@@ -48,6 +48,9 @@ struct Sequence {
 
   int32_t cached_len = 0;  // KV is, or will be once the steps in flight are done, in [0, cached_len)
   std::vector<int32_t> block_table;
+  // Of its last admission, once it is preempted: the experts of its positions lie there until a
+  // later step is completed, and a draw in flight may still end it.
+  std::vector<int32_t> last_blocks;
   int32_t num_tree_blocks = 0;
   int32_t tree_node = PrefixTree::kRoot;
 

@@ -130,15 +130,12 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
     backend.num_threads = options.num_threads;
     backend.activation_dtype = options.activation_dtype == "auto" ? weight_dtype(tensors, options)
                                                                   : options.activation_dtype;
-    std::shared_ptr<const grammar::Vocabulary> vocabulary;
-    std::shared_ptr<grammar::GrammarCache> grammars;
+    std::shared_ptr<Grammars> grammars;
     if (auto& v = options.vocabulary; !v.offsets.empty()) {
       if (v.offsets.size() != static_cast<size_t>(spec.vocab_size) + 1)
         fail("invalid_request", "options.vocabulary: expected ", spec.vocab_size,
              " tokens, as the model has, received ", v.offsets.size() - 1);
-      vocabulary = std::make_shared<const grammar::Vocabulary>(
-          std::move(v.bytes), std::move(v.offsets), std::move(v.special), std::move(v.stop_ids));
-      grammars = std::make_shared<grammar::GrammarCache>(vocabulary);
+      grammars = std::make_shared<Grammars>(std::move(v));
     }
     auto ops = create_ops(options.device, backend);
     auto model = options.dummy
@@ -149,7 +146,6 @@ void EngineWrap::load(const ModelSpec& spec, const std::vector<TensorRef>& tenso
     std::lock_guard lock(mutex_);
     engine_ = std::move(engine);
     grammars_ = std::move(grammars);
-    vocabulary_ = std::move(vocabulary);
   } catch (...) {
     worker_error_ = js::current_error();
   }
@@ -260,7 +256,6 @@ void EngineWrap::release() {
   live_.clear();
   delivery_ = {};
   grammars_.reset();
-  vocabulary_.reset();
   napi_remove_env_cleanup_hook(env_, on_env_cleanup, this);
   on_delivery_.reset();
   on_progress_.reset();
@@ -277,7 +272,6 @@ void EngineWrap::on_env_cleanup(void* data) {
   wrap.on_progress_.reset();
   wrap.mailbox_.release();
   wrap.grammars_.reset();
-  wrap.vocabulary_.reset();
 }
 
 void EngineWrap::stop() {
@@ -352,7 +346,7 @@ napi_value EngineWrap::submit(napi_env env, napi_callback_info info) {
                      Field(env, call.args[2], "params"), wrap.vocab_size_, wrap.max_model_len_);
     if (wrap.state_ != State::kRunning)
       fail("engine_closed", "the engine is closed: it takes no more requests");
-    if (request.grammar && &request.grammar->vocabulary() != wrap.vocabulary_.get())
+    if (request.grammar && !(wrap.grammars_ && wrap.grammars_->owns(*request.grammar)))
       fail("invalid_request", "params.grammar: expected one that this engine compiled");
     const auto id = static_cast<int32_t>(request.id);
     if (!wrap.live_.insert(id).second)

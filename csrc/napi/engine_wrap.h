@@ -77,8 +77,7 @@ class EngineWrap : public JsMailbox::Owner, public std::enable_shared_from_this<
   std::mutex mutex_;                // guards engine_ and closed_stats_
   std::shared_ptr<Engine> engine_;  // null while loading and once closed
   EngineStats closed_stats_;
-  std::shared_ptr<const grammar::Vocabulary> vocabulary_;
-  std::shared_ptr<grammar::GrammarCache> grammars_;  // null while loading, or without a vocabulary
+  std::shared_ptr<Grammars> grammars_;  // null while loading, or without a vocabulary
   Delivery last_delivery_;  // what close() left; read after the join
   std::optional<Error> worker_error_;
 };

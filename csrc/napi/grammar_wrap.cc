@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "napi/js.h"
+#include "napi/spec_reader.h"
 
 namespace hotpath {
 
@@ -58,7 +59,7 @@ napi_value make_object(napi_env env, GrammarPointer grammar) {
 }
 
 struct Compilation {
-  std::shared_ptr<grammar::GrammarCache> cache;
+  std::shared_ptr<Grammars> grammars;
   std::string source;
   napi_deferred deferred = nullptr;
   napi_async_work work = nullptr;
@@ -70,7 +71,7 @@ struct Compilation {
 void compile(napi_env, void* data) {
   auto& job = *static_cast<Compilation*>(data);
   try {
-    job.grammar = job.cache->get(job.source);
+    job.grammar = job.grammars->compile(job.source);
   } catch (const grammar::GrammarError& error) {
     job.error = error;
     job.position = error.position();
@@ -103,10 +104,30 @@ void settle(napi_env env, napi_status status, void* data) {
 
 }  // namespace
 
-napi_value compile_grammar(napi_env env, std::shared_ptr<grammar::GrammarCache> cache,
-                           std::string source) {
+GrammarPointer Grammars::compile(const std::string& source) {
+  grammar::GrammarCache* cache = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    if (!cache_) {
+      if (!vocabulary_)
+        vocabulary_ = std::make_shared<const grammar::Vocabulary>(
+            std::move(tokens_.bytes), std::move(tokens_.offsets), std::move(tokens_.special),
+            std::move(tokens_.stop_ids));
+      cache_ = std::make_unique<grammar::GrammarCache>(vocabulary_);
+    }
+    cache = cache_.get();
+  }
+  return cache->get(source);
+}
+
+bool Grammars::owns(const grammar::CompiledGrammar& grammar) const {
+  std::lock_guard lock(mutex_);
+  return vocabulary_.get() == &grammar.vocabulary();
+}
+
+napi_value compile_grammar(napi_env env, std::shared_ptr<Grammars> grammars, std::string source) {
   auto job = std::make_unique<Compilation>();
-  job->cache = std::move(cache);
+  job->grammars = std::move(grammars);
   job->source = std::move(source);
   napi_value promise = nullptr;
   js::ok(env, napi_create_promise(env, &job->deferred, &promise));

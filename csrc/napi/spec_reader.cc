@@ -1,7 +1,5 @@
 #include "napi/spec_reader.h"
 
-#include "napi/grammar_wrap.h"
-
 #include <cmath>
 #include <limits>
 

@@ -7,6 +7,7 @@
 
 #include "engine/engine.h"
 #include "model/spec.h"
+#include "napi/grammar_wrap.h"
 
 namespace hotpath {
 
@@ -67,13 +68,7 @@ struct LoadOptions {
   bool dummy = false;
   std::string dummy_dtype;
   uint64_t dummy_seed = 0;
-  // For grammars; without tokens there are none.
-  struct {
-    std::string bytes;              // of all tokens, one after another
-    std::vector<uint32_t> offsets;  // [tokens + 1], or empty
-    std::vector<uint8_t> special;
-    std::vector<int32_t> stop_ids;
-  } vocabulary;
+  Grammars::Tokens vocabulary;  // for grammars; no offsets: there are none
 };
 
 ModelSpec read_spec(const Field& spec);
