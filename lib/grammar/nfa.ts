@@ -115,6 +115,8 @@ export class Nfa {
         this.states[from]![tree.kind === 'start' ? 'atStart' : 'atEnd'].push(to);
         return to;
       }
+      case 'boundary':
+        throw new Error('a word boundary has no automaton here: patterns with one are refused');
     }
   }
 

@@ -19,7 +19,9 @@ export type Regex =
   | { readonly kind: 'repeat'; readonly part: Regex; readonly least: number; readonly most: number }
   /** ^ and $. */
   | { readonly kind: 'start' }
-  | { readonly kind: 'end' };
+  | { readonly kind: 'end' }
+  /** \b, and \B with `not`: only where they are asked for. */
+  | { readonly kind: 'boundary'; readonly not: boolean };
 
 export const emptyRegex: Regex = { kind: 'sequence', parts: [] };
 
@@ -37,19 +39,24 @@ export const maxPatternLength = 20_000;
 const maxDepth = 200;
 const maxCount = 100_000;
 
+export interface RegexOptions {
+  /** Word boundaries are read too. Default false: they are refused. */
+  boundaries?: boolean;
+}
+
 /**
  * Code points as with the flag u; escapes of punctuation and lone brackets are also taken where only the
  * older syntax takes them. Lazy quantifiers are greedy: what matches is the same. Groups do not capture.
  *
- * @throws RegexFault for what is not a pattern, and for lookaround, backreferences, \b, \B and flags
+ * @throws RegexFault for what is not a pattern, and for lookaround, backreferences, flags, and word boundaries unless asked for
  */
-export function parseRegex(pattern: string): Regex {
+export function parseRegex(pattern: string, options: RegexOptions = {}): Regex {
   if (pattern.length > maxPatternLength)
     throw new RegexFault(
       `the pattern has ${pattern.length} characters, more than ${maxPatternLength}`,
       maxPatternLength,
     );
-  return new Parser(pattern).parse();
+  return new Parser(pattern, options).parse();
 }
 
 class Parser {
@@ -57,8 +64,11 @@ class Parser {
   #at = 0;
   #depth = 0;
 
-  constructor(source: string) {
+  readonly #boundaries: boolean;
+
+  constructor(source: string, { boundaries = false }: RegexOptions) {
     this.#source = source;
+    this.#boundaries = boundaries;
   }
 
   parse(): Regex {
@@ -107,7 +117,8 @@ class Parser {
     const position = this.#at;
     const found = this.#take(/(?:([*+?])|\{(\d+)(,?)(\d*)\})\??/y);
     if (found === null) return part;
-    if (part.kind === 'start' || part.kind === 'end') this.#fail('nothing to repeat', begin);
+    if (part.kind === 'start' || part.kind === 'end' || part.kind === 'boundary')
+      this.#fail('nothing to repeat', begin);
     const [, sign, low, comma, high] = found;
     let least = sign === '+' ? 1 : 0;
     let most = sign === '?' ? 1 : Infinity;
@@ -128,6 +139,8 @@ class Parser {
     const char = String.fromCodePoint(this.#source.codePointAt(position)!);
     if (char === '(') return this.#group();
     if (char === '[') return { kind: 'set', set: this.#class() };
+    const boundary = this.#boundaries && this.#take(/\\([bB])/y);
+    if (boundary) return { kind: 'boundary', not: boundary[1] === 'B' };
     if (char === '\\') return { kind: 'set', set: this.#escape(false) };
     if ('*+?'.includes(char) || this.#take(/\{\d+,?\d*\}/y))
       this.#fail('nothing to repeat', position);

@@ -3,11 +3,11 @@ import { EngineError, fromNative, invalidRequest } from '../errors.js';
 import type { Grammar, GrammarContext } from '../grammar/index.js';
 import type { NativeEngine, NativeGrammar } from '../native.js';
 import { harmonyPrefix } from '../parse/harmony.js';
-import { reasoningFormat, startsInReasoning } from '../parse/reasoning/index.js';
+import { reasoningFormat } from '../parse/reasoning/index.js';
 import type { ChatFields } from './chat.js';
 import { type Constraint, type ConstraintFields, planConstraint } from './constraint.js';
 import { LoweredGrammars } from './lowered.js';
-import { needsTokenizer, type RenderedChat, type TextModel } from './render.js';
+import { answersInReasoning, needsTokenizer, type RenderedChat, type TextModel } from './render.js';
 import type { ModelFacts } from './sampling.js';
 
 const lowered = new WeakMap<TextModel, LoweredGrammars>();
@@ -87,12 +87,7 @@ function chatContext(
     return { ...context, harmonyPrefix: harmonyPrefix(rendered.text) };
   }
   if (!reasoning?.tags) return context;
-  const inside = startsInReasoning(reasoning, {
-    prompt: rendered.text,
-    continued: rendered.continued,
-    kwargs: rendered.kwargs,
-    thinking: text.thinking,
-  });
+  const inside = answersInReasoning(reasoning, text, rendered);
   const { start, end } = reasoning.tags;
   // A model that opens the block by itself may do so or not.
   const mayThink = !inside && reasoning.begins === 'outside' ? { start, end } : null;

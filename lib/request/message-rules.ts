@@ -2,19 +2,14 @@
 import { invalidRequest } from '../errors.js';
 import { harmonyPrefix } from '../parse/harmony.js';
 import { createMessageParser, parserMarkers } from '../parse/index.js';
-import {
-  harmonyMarkers,
-  type ReasoningFormat,
-  reasoningFormat,
-  startsInReasoning,
-} from '../parse/reasoning/index.js';
+import { harmonyMarkers, type ReasoningFormat, reasoningFormat } from '../parse/reasoning/index.js';
 import { toolFormat } from '../parse/tools/index.js';
 import type { MessageEvent, MessageParser } from '../parse/types.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import type { ThinkingLimit } from '../thinking-budget.js';
 import type { ChatFields } from './chat.js';
 import { planConstraint } from './constraint.js';
-import type { RenderedChat, TextModel } from './render.js';
+import { answersInReasoning, type RenderedChat, type TextModel } from './render.js';
 import { activeTools } from './tools.js';
 import { describe } from './validate.js';
 
@@ -47,14 +42,7 @@ export async function messageRules(
   const format = tools && text.toolParser ? toolFormat(text.toolParser) : null;
   if (!reasoning && !format) return null;
   const start = {
-    startsInReasoning:
-      reasoning !== null &&
-      startsInReasoning(reasoning, {
-        prompt: rendered.text,
-        continued: rendered.continued,
-        kwargs: rendered.kwargs,
-        thinking: text.thinking,
-      }),
+    startsInReasoning: reasoning !== null && answersInReasoning(reasoning, text, rendered),
     harmonyPrefix: harmonyPrefix(rendered.text),
   };
   const separate = fields.separate_reasoning ?? true;

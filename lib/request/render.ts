@@ -1,6 +1,7 @@
 /** From a chat request's fields to the token ids of its prompt. */
 import { type EngineError, invalidRequest } from '../errors.js';
 import type { TemplateThinking } from '../parse/detect.js';
+import { type ReasoningFormat, startsInReasoning } from '../parse/reasoning/index.js';
 import type { ToolCallFrame } from '../parse/tools/index.js';
 import type { ReasoningParserName, ToolParserName } from '../parse/types.js';
 import type { ChatTemplates } from '../text/template.js';
@@ -90,4 +91,13 @@ export function needsTokenizer(param: string): EngineError {
     param,
     'unsupported_value',
   );
+}
+
+/** Whether the answer to a rendered prompt begins inside the model's reasoning. */
+export function answersInReasoning(
+  reasoning: ReasoningFormat,
+  { thinking }: TextModel,
+  { text, continued, kwargs }: RenderedChat,
+): boolean {
+  return startsInReasoning(reasoning, { prompt: text, continued, kwargs, thinking });
 }

@@ -1,7 +1,10 @@
 /** A regular expression as a list of instructions for many threads that go in step. */
 
+import type { CodePoints } from '../grammar/code-points.js';
+import { parseRegex, type Regex } from '../grammar/regex-tree.js';
+
 export type Instruction =
-  | { kind: 'read'; accepts: (char: string) => boolean; next: number }
+  | { kind: 'read'; set: CodePoints; next: number }
   | { kind: 'split'; next: number; other: number }
   | { kind: 'assert'; assertion: '^' | '$' | 'b' | 'B'; next: number }
   | { kind: 'match' };
@@ -9,14 +12,6 @@ export type Instruction =
 /** Instructions of one pattern; counted repetitions are written out. */
 export const maxInstructions = 2000;
 const maxPatternLength = 1000;
-const maxDepth = 100;
-
-type Node =
-  | { kind: 'read'; accepts: (char: string) => boolean }
-  | { kind: 'assert'; assertion: '^' | '$' | 'b' | 'B' }
-  | { kind: 'sequence'; parts: Node[] }
-  | { kind: 'choice'; parts: Node[] }
-  | { kind: 'repeat'; part: Node; least: number; most: number };
 
 /**
  * JavaScript's syntax with the flag u, without what only backtracking can do: backreferences and lookaround.
@@ -41,7 +36,7 @@ export class RegexProgram {
           `${(error as Error).message}.`,
       );
     }
-    const tree = new PatternParser(pattern).parse();
+    const tree = parseRegex(pattern, { boundaries: true });
     const instructions = compile(tree);
     // Only now: this pattern is known to be small and to need no backtracking on an empty text.
     if (native.test(''))
@@ -54,120 +49,7 @@ export class RegexProgram {
   }
 }
 
-/** Reads a pattern that RegExp has accepted. */
-class PatternParser {
-  readonly #source: string;
-  #at = 0;
-  #depth = 0;
-
-  constructor(source: string) {
-    this.#source = source;
-  }
-
-  parse(): Node {
-    return this.#choice();
-  }
-
-  #choice(): Node {
-    if (++this.#depth > maxDepth) throw new Error(`groups are nested deeper than ${maxDepth}.`);
-    const parts = [this.#sequence()];
-    while (this.#source[this.#at] === '|') {
-      this.#at++;
-      parts.push(this.#sequence());
-    }
-    this.#depth--;
-    return parts.length === 1 ? parts[0]! : { kind: 'choice', parts };
-  }
-
-  #sequence(): Node {
-    const parts: Node[] = [];
-    while (this.#at < this.#source.length && !'|)'.includes(this.#source[this.#at]!))
-      parts.push(this.#repeated(this.#atom()));
-    return { kind: 'sequence', parts };
-  }
-
-  #repeated(part: Node): Node {
-    const match = /^(?:([*+?])|\{(\d+)(,?)(\d*)\})\??/.exec(this.#source.slice(this.#at));
-    if (match === null) return part;
-    this.#at += match[0].length;
-    const [, sign, low, comma, high] = match;
-    if (sign !== undefined) {
-      const least = sign === '+' ? 1 : 0;
-      return { kind: 'repeat', part, least, most: sign === '?' ? 1 : Infinity };
-    }
-    const least = Number(low);
-    const most = comma === '' ? least : high === '' ? Infinity : Number(high);
-    return { kind: 'repeat', part, least, most };
-  }
-
-  #atom(): Node {
-    const source = this.#source;
-    const char = String.fromCodePoint(source.codePointAt(this.#at)!);
-    if (char === '(') return this.#group();
-    if (char === '[') return this.#single(classEnd(source, this.#at));
-    if (char === '\\') return this.#escape();
-    this.#at += char.length;
-    if (char === '^' || char === '$') return { kind: 'assert', assertion: char };
-    if (char === '.') return { kind: 'read', accepts: (c) => !/[\n\r\u2028\u2029]/.test(c) };
-    return { kind: 'read', accepts: (c) => c === char };
-  }
-
-  #group(): Node {
-    const opening = /^\((\?(:|<[^=!>][^>]*>|.{1,2}))?/u.exec(this.#source.slice(this.#at))!;
-    const kind = opening[2] ?? '';
-    if (kind !== '' && kind !== ':' && !kind.endsWith('>'))
-      throw new Error(
-        `the group "(?${kind}" is not supported: lookaround and modifiers cannot be matched while the text comes.`,
-      );
-    this.#at += opening[0].length;
-    const inner = this.#choice();
-    this.#at++;
-    return inner;
-  }
-
-  #escape(): Node {
-    const rest = this.#source.slice(this.#at);
-    const second = rest[1]!;
-    if (second === 'b' || second === 'B') {
-      this.#at += 2;
-      return { kind: 'assert', assertion: second };
-    }
-    if (second === 'k' || /^[1-9]/.test(second))
-      throw new Error(
-        `the backreference "\\${second}" is not supported: it cannot be matched while the text comes.`,
-      );
-    const whole =
-      /^\\(?:u\{[^}]*\}|u[dD][89abAB]..\\u[dD][c-fC-F]..|u....|x..|c.|[pP]\{[^}]*\}|.)/u.exec(
-        rest,
-      )!;
-    return this.#single(this.#at + whole[0].length);
-  }
-
-  /** A class or an escape up to `end`, which stands for one character: RegExp knows which. */
-  #single(end: number): Node {
-    const test = new RegExp(`^${this.#source.slice(this.#at, end)}$`, 'u');
-    this.#at = end;
-    const known = new Map<string, boolean>();
-    const accepts = (char: string) => {
-      let answer = known.get(char);
-      if (answer === undefined) {
-        if (known.size > 4096) known.clear();
-        answer = test.test(char);
-        known.set(char, answer);
-      }
-      return answer;
-    };
-    return { kind: 'read', accepts };
-  }
-}
-
-function classEnd(source: string, start: number): number {
-  let at = start + 1;
-  while (source[at] !== ']') at += source[at] === '\\' ? 2 : 1;
-  return at + 1;
-}
-
-function compile(tree: Node): Instruction[] {
+function compile(tree: Regex): Instruction[] {
   const list: Instruction[] = [];
   const add = <T extends Instruction>(instruction: T): T => {
     if (list.length >= maxInstructions)
@@ -177,17 +59,23 @@ function compile(tree: Node): Instruction[] {
     list.push(instruction);
     return instruction;
   };
+  const assert = (assertion: '^' | '$' | 'b' | 'B') =>
+    add({ kind: 'assert', assertion, next: list.length + 1 });
   let written = 0;
   /** Writes `node` so that it goes on at the instruction that comes next. */
-  const write = (node: Node): void => {
+  const write = (node: Regex): void => {
     // Repetitions of nothing add no instruction.
     if (++written > 10 * maxInstructions) throw new Error('the pattern repeats too much.');
     switch (node.kind) {
-      case 'read':
-        add({ kind: 'read', accepts: node.accepts, next: list.length + 1 });
+      case 'set':
+        add({ kind: 'read', set: node.set, next: list.length + 1 });
         break;
-      case 'assert':
-        add({ kind: 'assert', assertion: node.assertion, next: list.length + 1 });
+      case 'start':
+      case 'end':
+        assert(node.kind === 'start' ? '^' : '$');
+        break;
+      case 'boundary':
+        assert(node.not ? 'B' : 'b');
         break;
       case 'sequence':
         for (const part of node.parts) write(part);
@@ -199,7 +87,7 @@ function compile(tree: Node): Instruction[] {
         writeRepeat(node.part, node.least, node.most);
     }
   };
-  const writeChoice = (parts: Node[]): void => {
+  const writeChoice = (parts: readonly Regex[]): void => {
     const ends: { next: number; other: number }[] = [];
     for (const part of parts.slice(0, -1)) {
       const split = add({ kind: 'split' as const, next: list.length + 1, other: 0 });
@@ -210,7 +98,7 @@ function compile(tree: Node): Instruction[] {
     write(parts.at(-1)!);
     for (const end of ends) end.next = end.other = list.length;
   };
-  const writeRepeat = (part: Node, least: number, most: number): void => {
+  const writeRepeat = (part: Regex, least: number, most: number): void => {
     if (least > maxInstructions || (most !== Infinity && most > maxInstructions))
       throw new Error(`a repetition of more than ${maxInstructions} times is too large.`);
     for (let i = 0; i < least; i++) write(part);

@@ -1,9 +1,10 @@
 /**
  * Regular expressions that end generation, matched as the text comes. They run on an automaton of their own
  * (all threads in step, one per instruction), so that the time per character is bounded by the pattern's size
- * whatever the text: no pattern can hang. JavaScript's RegExp is asked about the syntax and about single characters.
+ * whatever the text: no pattern can hang. JavaScript's RegExp is asked about the syntax.
  */
 import { invalidRequest } from '../errors.js';
+import { contains } from '../grammar/code-points.js';
 import { type Instruction, maxInstructions, RegexProgram } from './regex-program.js';
 
 /** Characters (UTF-16 units) that are held back while a match may be under way. */
@@ -73,8 +74,9 @@ export class StopRegex {
 
   #step(char: string): RegexMatch | null {
     const next: Thread[] = [];
+    const point = char.codePointAt(0)!;
     const found = this.#close(char, false, (instruction, start) => {
-      if (instruction.accepts(char)) next.push({ at: instruction.next, start });
+      if (contains(instruction.set, point)) next.push({ at: instruction.next, start });
     });
     if (found) return found;
     this.#threads = next;
