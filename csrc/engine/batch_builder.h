@@ -21,7 +21,7 @@ class BatchBuilder {
 
   void build(const Step& step);
   // The rows as they are to be drawn now: the tokens of steps that were completed since build are
-  // known. late[i]: chunk i draws nothing, because its mask is not there; its row is a place holder.
+  // known. late[i]: chunk i's mask is not there, what its row draws is dropped.
   void build_rows(const Step& step, const std::vector<char>& late);
 
   const Batch& batch() const { return batch_; }

@@ -87,7 +87,8 @@ void Constraint::fill() noexcept {
       state = Mask::kForced;
     else
       matcher().fill_mask(words_);
-    if (state == Mask::kReady && std::ranges::all_of(words_, [](uint32_t word) { return word == 0; })) {
+    const bool none = std::ranges::all_of(words_, [](uint32_t word) { return word == 0; });
+    if (state == Mask::kReady && none) {
       failure_ = "the constraint cannot be met: no token of the vocabulary can come next";
       state = Mask::kFailed;
     }

@@ -18,8 +18,8 @@
 namespace hotpath {
 
 // One sequence's place in its grammar, and the mask of the tokens that may be drawn next. The
-// engine's thread and a thread of MaskFiller take turns: between request_mask and the mask being
-// ready it is the filler's.
+// engine's thread and a thread of MaskFiller take turns: from MaskFiller::request until the mask is
+// there it is the filler's.
 class Constraint {
  public:
   // start: the grammar governs what comes after the first occurrence of this text among the

@@ -36,8 +36,10 @@ void check_options(const EngineOptions& o) {
   positive("max_batch_tokens", o.max_batch_tokens);
   positive("max_model_len", o.max_model_len);
   positive("block_size", o.block_size);
-  if (o.kv_cache_bytes < 0 || (o.kv_cache_bytes == 0 && !(o.memory_share > 0 && o.memory_share <= 1)))
-    fail("invalid_request", "kv_cache_bytes: expected a positive integer, or 0 with memory_share in (0, 1], received ",
+  const bool shares = o.memory_share > 0 && o.memory_share <= 1;
+  if (o.kv_cache_bytes < 0 || (o.kv_cache_bytes == 0 && !shares))
+    fail("invalid_request",
+         "kv_cache_bytes: expected a positive integer, or 0 with memory_share in (0, 1], received ",
          o.kv_cache_bytes, " and ", o.memory_share);
 }
 
@@ -369,7 +371,8 @@ class EngineThread final : public Engine {
            .num_top = seq.params.num_prompt_logprobs});
     if (draws)
       complete_token(seq, chunk.drawn_index, results.last(1));
-    else if (seq.params.max_tokens == 0 && chunk.begin + chunk.len == seq.len())  // only the prompt was asked for
+    // Only the prompt was asked for.
+    else if (seq.params.max_tokens == 0 && chunk.begin + chunk.len == seq.len())
       end(seq, Finish::kLength, {}, {});
   }
 

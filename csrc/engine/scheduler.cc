@@ -82,7 +82,8 @@ void Scheduler::schedule_prefills() {
 
 void Scheduler::admit_waiting() {
   for (auto it = waiting_.begin(); it != waiting_.end();) {
-    if (num_running() == options_.max_running_seqs || current_->num_tokens == options_.max_batch_tokens)
+    if (num_running() == options_.max_running_seqs ||
+        current_->num_tokens == options_.max_batch_tokens)
       return;
     Sequence& seq = **it;
     if (waits_for_group(seq)) {

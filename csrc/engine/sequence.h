@@ -46,7 +46,8 @@ struct Sequence {
   const std::shared_ptr<Constraint> constraint;  // null: none
   uint64_t arrival = 0;  // order of arrival, kept across preemption
 
-  int32_t cached_len = 0;  // KV is, or will be once the steps in flight are done, in [0, cached_len)
+  // KV is, or will be once the steps in flight are done, in [0, cached_len).
+  int32_t cached_len = 0;
   std::vector<int32_t> block_table;
   // Of its last admission, once it is preempted: the experts of its positions lie there until a
   // later step is completed, and a draw in flight may still end it.

@@ -88,7 +88,9 @@ napi_value EngineWrap::create(napi_env env, const std::vector<napi_value>& args,
       wrap->start(env, set_immediate);
       wrap->worker_ =
           std::thread([raw = wrap.get(), spec = std::move(spec), tensors = std::move(tensors),
-                       options = std::move(options)]() mutable { raw->load(spec, tensors, options); });
+                       options = std::move(options)]() mutable {
+            raw->load(spec, tensors, options);
+          });
     } catch (...) {
       wrap->release();
       throw;

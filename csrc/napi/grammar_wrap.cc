@@ -51,7 +51,9 @@ napi_value make_object(napi_env env, GrammarPointer grammar) {
   js::set(env, object, "check", js::function(env, "check", check, nullptr));
   auto holder = std::make_unique<GrammarPointer>(std::move(grammar));
   js::ok(env, napi_wrap(env, object, holder.get(),
-                        [](napi_env, void* data, void*) { delete static_cast<GrammarPointer*>(data); },
+                        [](napi_env, void* data, void*) {
+                          delete static_cast<GrammarPointer*>(data);
+                        },
                         nullptr, nullptr));
   holder.release();
   js::ok(env, napi_type_tag_object(env, object, &kGrammarTag));

@@ -257,7 +257,8 @@ TEST(constraint_that_no_token_can_meet_ends_that_request_only) {
   Client client(small_engine(60));
   const SamplingParams plain = free_draws(2, 20);
   const int64_t other = client.submit(make_prompt(8, 4), plain);
-  const Outcome o = client.wait(client.submit(make_prompt(6, 1), free_draws(1, 30), [&](Request& r) {
+  const SamplingParams draws = free_draws(1, 30);
+  const Outcome o = client.wait(client.submit(make_prompt(6, 1), draws, [&](Request& r) {
     r.grammar = cache->get("root ::= \"ab\" \"{\"");  // no token has a brace
   }));
   EXPECT_EQ(o.finish, 4);

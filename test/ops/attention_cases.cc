@@ -189,7 +189,8 @@ void add_attention_cases(std::vector<Case>& cases) {
                                               {1024, 1}, {2500, 3}, {3000, 2, 0}, {4095, 1}};
   // Few rows with many keys: a device cuts them to keep busy, whole chunks of up to 2048 keys each,
   // or into splits where all have few.
-  const std::vector<SequenceShape> few = {{6000, 1}}, long_rows = {{19000, 1}, {70, 2, 0}, {9000, 1}};
+  const std::vector<SequenceShape> few = {{6000, 1}};
+  const std::vector<SequenceShape> long_rows = {{19000, 1}, {70, 2, 0}, {9000, 1}};
   const std::vector<SequenceShape> short_rows = {{600, 1}, {64, 1}, {1, 1}, {130, 1}};
   for (DType cache : {DType::kBF16, DType::kF16}) {
     for (const auto& [label, rows] : {std::pair("cut few", few), std::pair("cut long", long_rows),
